@@ -1,0 +1,1 @@
+"""One YAML file, checked key by key before anything is loaded."""

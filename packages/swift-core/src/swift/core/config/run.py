@@ -1,0 +1,285 @@
+"""From a document to a run: sections are split among the configs that own their keys, and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from swift.core.config.document import Document, override, read_document
+from swift.core.config.schema import (
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    DeviceConfig,
+    EvalConfig,
+    ExportConfig,
+    InferConfig,
+    LoggingConfig,
+    LoopConfig,
+    ModelConfig,
+    OptimConfig,
+    PluginsConfig,
+)
+from swift.core.errors import ConfigError, RegistryError, did_you_mean, nearest
+from swift.plugin.load import load_plugins
+from swift.core.registry import Registry, engines, objectives, strategies, tuners
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A part of a section that another key chooses: train.stage chooses an objective's config."""
+
+    part: str
+    key: str
+    registry: Registry
+
+
+SECTIONS: dict[str, dict[str, type[Config]]] = {
+    "model": {"model": ModelConfig},
+    "data": {"data": DataConfig},
+    "train": {
+        "loop": LoopConfig,
+        "optim": OptimConfig,
+        "checkpoint": CheckpointConfig,
+        "logging": LoggingConfig,
+    },
+    "device": {"device": DeviceConfig},
+    "infer": {"infer": InferConfig},
+    "eval": {"eval": EvalConfig},
+    "export": {"export": ExportConfig},
+    "plugins": {"plugins": PluginsConfig},
+}
+
+CHOICES: dict[str, tuple[Choice, ...]] = {
+    "train": (Choice("objective", "stage", objectives), Choice("tuner", "tuner_strategy", tuners)),
+    "device": (Choice("strategy", "parallel_method", strategies),),
+    "infer": (Choice("engine", "engine", engines),),
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run was asked to do, checked; each part belongs to one component."""
+
+    model: ModelConfig
+    data: DataConfig
+    loop: LoopConfig
+    optim: OptimConfig
+    checkpoint: CheckpointConfig
+    logging: LoggingConfig
+    device: DeviceConfig
+    infer: InferConfig
+    eval: EvalConfig
+    export: ExportConfig
+    plugins: PluginsConfig
+    objective: BaseModel | None = None
+    tuner: BaseModel | None = None
+    strategy: BaseModel | None = None
+    engine: BaseModel | None = None
+    folder: Path | None = None
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Sections with every key resolved, as YAML would hold them; parse_run() reads it back."""
+        sections: dict[str, dict[str, Any]] = {}
+        for section, parts in SECTIONS.items():
+            names = [*parts, *(choice.part for choice in CHOICES.get(section, ()))]
+            configs = [config for name in names if (config := getattr(self, name)) is not None]
+            sections[section] = {
+                key: value for config in configs for key, value in config.model_dump(mode="json").items()
+            }
+        return sections
+
+
+def load_run(
+    path: Path | None, overrides: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """Read a YAML file, apply overrides, and check every key.
+
+    Args:
+        path: YAML file; None starts from nothing.
+        overrides: "section.key=value" in the order given.
+        defaults: dotted keys that count only where file and overrides are silent (a command's stage).
+
+    Raises:
+        ConfigError: any key that cannot be used, with its file and line.
+        RegistryError: a chosen component does not exist.
+    """
+    document = read_document(path) if path is not None else Document()
+    for assignment in overrides:
+        override(document, assignment)
+    for dotted, value in (defaults or {}).items():
+        section, key = dotted.split(".")
+        below = document.values.setdefault(section, {})
+        if isinstance(below, dict):
+            below.setdefault(key, value)
+    return parse_run(document, path.resolve().parent if path is not None else None)
+
+
+def run_from_dict(sections: Mapping[str, Any], folder: Path | None = None) -> RunConfig:
+    """A run from plain values, such as RunConfig.to_dict() wrote."""
+    return parse_run(Document(values=json.loads(json.dumps(sections))), folder)
+
+
+def parse_run(document: Document, folder: Path | None = None) -> RunConfig:
+    """Check a document; nothing is imported, opened or downloaded but the configs themselves."""
+    for section in document.values:
+        if section not in SECTIONS:
+            raise ConfigError(
+                f"{document.place((section,))}: unknown section {section!r}", _remedy_for_section(section)
+            )
+    values = {section: _section_values(document, section) for section in SECTIONS}
+    load_plugins(_validated(PluginsConfig, values["plugins"], "plugins", document).load, folder)
+    parts: dict[str, BaseModel | None] = {}
+    for section, classes in SECTIONS.items():
+        parts.update(_split(section, values[section], classes, document))
+    return RunConfig(**parts, folder=folder)  # type: ignore[arg-type]
+
+
+def _section_values(document: Document, section: str) -> dict[str, Any]:
+    values = document.values.get(section)
+    if values is None:
+        return {}
+    if section == "plugins" and isinstance(values, str | list):
+        return {"load": values}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{document.place((section,))}: section {section!r} holds {values!r}, not keys",
+            f"write keys below '{section}:'",
+        )
+    return values
+
+
+def _split(
+    section: str, values: dict[str, Any], classes: Mapping[str, type[Config]], document: Document
+) -> dict[str, BaseModel | None]:
+    """Give each config the keys it owns; a key that none of the chosen ones owns is an error."""
+    chosen: dict[str, type[BaseModel] | None] = dict(classes)
+    for choice in CHOICES.get(section, ()):
+        name = values.get(choice.key, _default(classes, choice.key))
+        chosen[choice.part] = _component_config(choice, name, section, document)
+    configs = {part: config for part, config in chosen.items() if config is not None}
+    owners = key_owners(configs, section)
+    for key in values:
+        if key not in owners:
+            remedy = _remedy_for_key(section, key, owners)
+            raise ConfigError(f"{document.place((section, key))}: unknown key '{section}.{key}'", remedy)
+    parts: dict[str, BaseModel | None] = dict.fromkeys(chosen)
+    for part, config in configs.items():
+        own = {key: value for key, value in values.items() if owners[key] == part}
+        parts[part] = _validated(config, own, section, document)
+    return parts
+
+
+def key_owners(configs: Mapping[str, type[BaseModel]], section: str) -> dict[str, str]:
+    """Which part owns each key of a section.
+
+    Raises:
+        RegistryError: two parts that are active together claim one key.
+    """
+    owners: dict[str, str] = {}
+    for part, config in configs.items():
+        for key in config.model_fields:
+            if key in owners:
+                raise RegistryError(
+                    f"the key '{section}.{key}' is claimed by the {owners[key]} and by the {part} config",
+                    "a key belongs to exactly one component: rename one of them",
+                )
+            owners[key] = part
+    return owners
+
+
+def _default(classes: Mapping[str, type[Config]], key: str) -> Any:
+    for config in classes.values():
+        if key in config.model_fields:
+            return config.model_fields[key].default
+    raise KeyError(key)
+
+
+def _component_config(
+    choice: Choice, name: Any, section: str, document: Document
+) -> type[BaseModel] | None:
+    if name is None:
+        return None
+    place = document.place((section, choice.key))
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"{place}: '{section}.{choice.key}' is {name!r}, not a name",
+            f"known names: {', '.join(choice.registry.names())}",
+        )
+    try:
+        return choice.registry.get(name).config
+    except RegistryError as error:
+        raise RegistryError(f"{place}: '{section}.{choice.key}': {error.problem}", error.remedy) from None
+
+
+def _validated(
+    config: type[BaseModel], values: Mapping[str, Any], section: str, document: Document
+) -> Any:
+    try:
+        return config.model_validate(dict(values))
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            keys = [str(part) for part in item["loc"]]
+            dotted = ".".join([section, *keys])
+            place = document.place((section, *keys))
+            lines.append(f"{place}: '{dotted}' is {item['input']!r}: {item['msg']}")
+        raise ConfigError("\n".join(lines), _describe(config, error)) from None
+
+
+def _describe(config: type[BaseModel], error: ValidationError) -> str:
+    location = error.errors()[0]["loc"]
+    field = config.model_fields.get(str(location[0])) if location else None
+    return f"{location[0]}: {field.description}" if field is not None and field.description else ""
+
+
+def _remedy_for_section(section: str) -> str:
+    owners = [name for name, keys in all_keys().items() if section in keys]
+    if owners:
+        return f"{section!r} is a key of section {' and '.join(repr(owner) for owner in owners)}"
+    return did_you_mean(section, SECTIONS)
+
+
+def _remedy_for_key(section: str, key: str, owners: Mapping[str, str]) -> str:
+    claimants = [
+        f"{choice.key}: {name}"
+        for choice in CHOICES.get(section, ())
+        for name in choice.registry.names()
+        if _offers(choice.registry, name, key)
+    ]
+    if claimants:
+        return f"'{section}.{key}' belongs to {section}.{{{' | '.join(claimants)}}}, which is not chosen here"
+    elsewhere = [other for other, keys in all_keys().items() if other != section and key in keys]
+    near = nearest(key, owners)
+    if elsewhere and not near:
+        return "did you mean " + " or ".join(f"'{other}.{key}'" for other in elsewhere) + "?"
+    return did_you_mean(key, owners)
+
+
+def _offers(registry: Registry, name: str, key: str) -> bool:
+    config = registry.get(name).config
+    return config is not None and key in config.model_fields
+
+
+def all_keys() -> dict[str, set[str]]:
+    """Every key of every section, those of components that are not chosen included."""
+    return {
+        section: {
+            key for config in section_configs(section) for key in config[1].model_fields
+        }
+        for section in SECTIONS
+    }
+
+
+def section_configs(section: str) -> Iterable[tuple[str, type[BaseModel]]]:
+    """(heading, config class) of every config that can own keys of a section, for help pages."""
+    yield from SECTIONS[section].items()
+    for choice in CHOICES.get(section, ()):
+        for component in choice.registry.all():
+            if component.config is not None:
+                yield f"{choice.key}: {component.name}", component.config

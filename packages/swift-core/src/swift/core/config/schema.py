@@ -1,0 +1,161 @@
+"""The sections of a run and the small configs that own their keys. Units: tokens, steps, samples, seconds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+
+
+class Config(BaseModel):
+    """Base of every config: unknown keys are errors, values never change after parsing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), validate_default=True)
+
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+class ModelConfig(Config):
+    """model: which weights and tokenizer."""
+
+    model_id: str = Field(
+        "tiny/qwen3", description="local folder, hub id, short name, or tiny/NAME (random weights, no download)"
+    )
+    ref_model_id: str | None = Field(None, description="reference policy of preference and RL stages; default: the start of model_id")
+    adapter: str | None = Field(None, description="folder of an adapter to start from")
+    hub: Literal["huggingface", "modelscope"] = Field("huggingface", description="where ids are fetched from")
+    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    chat_template: str | None = Field(None, description="jinja file, or the name of a built-in template, for a tokenizer without one")
+    attn_implementation: str | None = Field(
+        None, description="attention of transformers (sdpa, eager, flash_attention_2, ...); default: swift_varlen when packing, else sdpa"
+    )
+    trust_remote_code: bool = Field(False, description="run model code that comes with the weights")
+
+
+class DataConfig(Config):
+    """data: what is learned from."""
+
+    dataset_name: Names = Field(
+        default_factory=list,
+        description="file, folder, registered name or hub id, or a list of them",
+    )
+    val_dataset_name: Names = Field(default_factory=list, description="held-out data; default: split_ratio of dataset_name")
+    split_ratio: Fraction = Field(0.0, description="share of the rows held out for evaluation")
+    split: str = Field("train", description="split of hub data sets")
+    task_type: Literal["causal_lm", "text", "preference", "prompt"] | None = Field(
+        None, description="how rows are encoded; default: what the stage needs"
+    )
+    columns: dict[str, str] = Field(default_factory=dict, description="own column name -> standard column name")
+    weights: list[float] | None = Field(None, description="mix data sets by these sampling weights instead of joining them")
+    max_samples: PositiveInt | None = Field(None, description="use at most so many rows of each data set")
+    shuffle: bool = Field(True, description="shuffle rows before the split, with train.seed")
+    streaming: bool = Field(False, description="read and encode while training; needs train.max_steps")
+    max_length: PositiveInt = Field(2048, description="longest sample, in tokens; also the capacity of a pack")
+    truncation: Literal["right", "left", "delete", "split"] = Field(
+        "delete", description="what happens to a longer sample: cut its end or start, drop it, or cut it into several"
+    )
+    loss_turns: Literal["all", "last"] = Field("all", description="which assistant turns are learned")
+    packing: bool = Field(False, description="join samples into packs of max_length without mixing their attention")
+    padding_free: bool = Field(False, description="lay each batch out as one sequence instead of padding it")
+    on_error: Literal["raise", "skip"] = Field("raise", description="skip counts unusable rows and goes on")
+
+
+class LoopConfig(Config):
+    """train: the loop."""
+
+    stage: str = Field("sft", description="objective: pt, sft, dpo, grpo, ...")
+    tuner_strategy: str | None = Field(None, description="which parameters train: full, lora, qlora, ...; default: all")
+    per_device_train_batch_size: PositiveInt = Field(8, description="samples (or packs) a step on each device")
+    per_device_eval_batch_size: PositiveInt = Field(8, description="samples an evaluation step on each device")
+    gradient_accumulation_steps: PositiveInt = Field(1, description="micro-batches an optimiser step")
+    num_train_epochs: NonNegative = Field(1.0, description="passes over the data")
+    max_steps: int = Field(-1, ge=-1, description="optimiser steps; -1: num_train_epochs decides")
+    eval_steps: PositiveInt | None = Field(None, description="evaluate every so many steps; default: at the end")
+    seed: int = Field(42, ge=0, description="seed of data order, initialisation, dropout and sampling")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="compute precision; auto: bfloat16 on a GPU that has it, float32 on CPU"
+    )
+    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
+    dataloader_num_workers: int = Field(0, ge=0, description="processes that collate batches")
+
+
+class OptimConfig(Config):
+    """train: the optimiser and its schedule."""
+
+    optim: str = Field("adamw_torch", description="optimiser, by its transformers name")
+    learning_rate: float | None = Field(
+        None, gt=0, description="peak learning rate; default: the stage's own (sft/pt: 1e-4 with an adapter, 1e-5 without)"
+    )
+    weight_decay: NonNegative = Field(0.0, description="decoupled weight decay")
+    adam_beta1: Fraction = Field(0.9, description="decay of the first moment")
+    adam_beta2: Fraction = Field(0.999, description="decay of the second moment")
+    adam_epsilon: NonNegative = Field(1e-8, description="added to the square root of the second moment")
+    max_grad_norm: NonNegative = Field(1.0, description="clip the gradient's norm; 0: off")
+    lr_scheduler_type: str = Field("cosine", description="schedule, by its transformers name")
+    lr_scheduler_kwargs: dict[str, Any] = Field(default_factory=dict, description="arguments of the schedule")
+    warmup_steps: NonNegative = Field(0.0, description="steps of linear warm-up; below 1: share of all steps")
+
+
+class CheckpointConfig(Config):
+    """train: what is kept."""
+
+    output_dir: str = Field("output", description="folder of the run")
+    save_steps: PositiveInt | None = Field(None, description="checkpoint every so many steps; default: at the end")
+    save_total_limit: PositiveInt | None = Field(2, description="keep so many checkpoints, the newest ones")
+    resume: bool = Field(False, description="continue the run in output_dir from its last good checkpoint")
+    resume_from_checkpoint: str | None = Field(None, description="continue from this checkpoint folder")
+    overwrite_output_dir: bool = Field(False, description="delete the run that output_dir already holds")
+
+
+class LoggingConfig(Config):
+    """train: what is reported."""
+
+    logging_steps: PositiveInt = Field(1, description="report every so many steps")
+    report_to: Names = Field(default_factory=list, description="tensorboard, wandb, ...; console and metrics.jsonl always")
+    progress: bool = Field(True, description="progress bar on a terminal")
+
+
+class DeviceConfig(Config):
+    """device: where training runs."""
+
+    parallel_method: str | None = Field(None, description="ddp, ...; default: one process")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU when there is one")
+
+
+class InferConfig(Config):
+    """infer: how answers are generated."""
+
+    engine: str = Field("transformers", description="who generates: transformers, vllm, ...")
+    max_new_tokens: PositiveInt = Field(256, description="longest answer, in tokens")
+    temperature: NonNegative = Field(0.7, description="0: greedy")
+    top_p: Fraction = Field(1.0, description="nucleus: the likeliest tokens of this total probability")
+    top_k: int = Field(0, ge=0, description="only the k likeliest tokens; 0: off")
+    seed: int | None = Field(None, description="seed of the sampling")
+    system: str | None = Field(None, description="system message put before every chat")
+    host: str = Field("127.0.0.1", description="address the server listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port the server listens on; 0: any free one")
+    served_model_name: str | None = Field(None, description="model name in the API; default: the folder's name")
+
+
+class EvalConfig(Config):
+    """eval: what is measured on held-out data beside its loss."""
+
+    exact_match: bool = Field(False, description="generate greedily and compare with the last assistant turn")
+    max_new_tokens: PositiveInt = Field(64, description="longest answer of the comparison, in tokens")
+    num_samples: PositiveInt | None = Field(None, description="compare only the first so many held-out rows")
+
+
+class ExportConfig(Config):
+    """export: the plain model folder written by merge."""
+
+    output_dir: str | None = Field(None, description="where the merged model goes")
+    max_shard_size: str = Field("5GB", description="largest weight file")
+
+
+class PluginsConfig(Config):
+    """plugins: the user's own parts. A plain list is short for {load: [...]}."""
+
+    load: Names = Field(default_factory=list, description="Python files or modules that register components")

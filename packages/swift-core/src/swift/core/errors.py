@@ -1,0 +1,71 @@
+"""Errors a user can act on: each message names the value, the rule it broke and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, what a shell expects after Ctrl-C
+
+
+class SwiftError(Exception):
+    """Base of every error that is the user's to solve; the command line prints it without a traceback.
+
+    Attributes:
+        exit_code: status with which the command ends.
+    """
+
+    exit_code = EXIT_FAILURE
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem}\n  -> {remedy}" if remedy else problem)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[SwiftError], tuple[str, str]]:
+        return type(self), (self.problem, self.remedy)  # survives the trip between processes
+
+
+class ConfigError(SwiftError):
+    """A configuration that cannot be run."""
+
+    exit_code = EXIT_USAGE
+
+
+class RegistryError(SwiftError):
+    """A name that is unknown or registered twice."""
+
+    exit_code = EXIT_USAGE
+
+
+class DataError(SwiftError):
+    """Rows that cannot be read, recognised or encoded."""
+
+
+class ModelError(SwiftError):
+    """A model, tokenizer or adapter that cannot be found, loaded or used."""
+
+
+class CheckpointError(SwiftError):
+    """A checkpoint or output folder that cannot be written, read or continued."""
+
+
+class EngineError(SwiftError):
+    """An inference engine that cannot start or has died."""
+
+
+def nearest(word: str, choices: Iterable[str], limit: int = 3) -> list[str]:
+    """The names closest to a misspelt one, best first (Ratcliff-Obershelp similarity of at least 0.5)."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    return [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=limit, cutoff=0.5)]
+
+
+def did_you_mean(word: str, choices: Iterable[str], limit: int = 3) -> str:
+    """A remedy sentence: the nearest names, or all of them when none is near."""
+    names = sorted(choices)
+    near = nearest(word, names, limit)
+    if near:
+        return "did you mean " + " or ".join(repr(name) for name in near) + "?"
+    return "known names: " + (", ".join(names) if names else "none")

@@ -1,0 +1,1 @@
+"""What is minimised: one small objective a file, pure functions beside them."""

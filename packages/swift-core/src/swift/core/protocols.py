@@ -1,0 +1,158 @@
+"""The six nouns. Everything a run does is a composition of components of these kinds.
+
+A component is found by name in its registry, owns a small pydantic config, and implements one protocol
+below. Protocols carry the defaults that most implementations share, so subclassing them is welcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from swift.core.types import (
+    Batch,
+    Conversation,
+    Encoded,
+    EngineHealth,
+    GenerationRequest,
+    LossOutput,
+    Task,
+    TokenDelta,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where rows come from: a registered data set yields normalised conversations."""
+
+    def conversations(self) -> Iterable[Conversation]:
+        """Rows in a stable order."""
+        ...
+
+
+@runtime_checkable
+class Template(Protocol):
+    """What the model reads: conversations to tokens and labels."""
+
+    def encode(self, conversations: Sequence[Conversation]) -> list[Encoded]:
+        """Render and tokenise a batch of rows; one result a row, in order.
+
+        Raises:
+            DataError: a row cannot be encoded; the message names its origin.
+        """
+        ...
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What is minimised."""
+
+    task: ClassVar[Task]
+
+    def collate(self, examples: Sequence[Encoded]) -> Batch:
+        """Samples to tensors; runs in data workers, so it touches no model."""
+        ...
+
+    def prepare(self, model: nn.Module, batches: list[Batch], step: int) -> list[Batch]:
+        """Complete the micro-batches of one optimiser step (roll-outs, reference log-probabilities).
+
+        Called once per optimiser step, before any loss, in the same order on every rank.
+        """
+        return batches
+
+    def count(self, batch: Batch) -> torch.Tensor:
+        """Units the loss is a mean over (supervised tokens, pairs, ...); summed over the step's batches."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch, normalizer: torch.Tensor) -> LossOutput:
+        """Sum of this batch's losses divided by normalizer, the step's total count."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resuming needs beyond the model and the optimiser."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore state_dict()."""
+
+
+@runtime_checkable
+class Tuner(Protocol):
+    """Which parameters move."""
+
+    def load_options(self) -> dict[str, Any]:
+        """Keyword arguments for loading the base model (quantisation, ...)."""
+        return {}
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Make exactly the intended parameters trainable; may wrap the model."""
+        ...
+
+    def save(self, model: nn.Module, directory: Path) -> None:
+        """Write what was trained; load() on the same base restores it."""
+        ...
+
+    def load(self, model: nn.Module, directory: Path, *, trainable: bool = False) -> nn.Module:
+        """Put saved weights on a freshly loaded base model."""
+        ...
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """A plain model that computes the same function."""
+        ...
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Where the model lives while it trains."""
+
+    @property
+    def world_size(self) -> int:
+        """Number of training processes."""
+        ...
+
+    def training_arguments(self) -> dict[str, Any]:
+        """What this strategy sets in transformers.TrainingArguments."""
+        return {}
+
+    def launch(self, worker: Sequence[str]) -> int:
+        """Run the worker command line once per rank; the exit status of the run.
+
+        A rank that fails stops the others; SIGINT reaches every rank, which then save and end.
+        """
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Who generates."""
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[TokenDelta]:
+        """Deltas of all requests, interleaved as they come; ends when every request has finished."""
+        ...
+
+    def stream(self, request: GenerationRequest) -> AsyncIterator[TokenDelta]:
+        """Deltas of one request; many may run at once. Leaving the loop early aborts the request."""
+        ...
+
+    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]] | None = None) -> None:
+        """Take new weights by parameter name; None says that shared tensors changed in place."""
+        ...
+
+    def health(self) -> EngineHealth:
+        """State now; never raises."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds; safe to call twice."""
+        ...
+
+
+Reward = Callable[..., Sequence[float]]
+"""Plugin protocol of a reward: (prompts, completions, **columns) -> one float per completion.
+
+prompts are message lists, completions texts, columns lists aligned with the completions."""

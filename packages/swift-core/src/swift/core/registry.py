@@ -1,0 +1,186 @@
+"""One mechanism for every replaceable part: a name, a lazily imported target, a config that owns its keys.
+
+A package offers a component through the entry point group of its kind. The entry point names a `Component`
+in a module that loads neither torch nor the implementation; the implementation is imported when it is built.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from swift.core.catalog import PROVIDERS, provider
+from swift.core.errors import RegistryError, did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class Component:
+    """What a registry knows of a component before its code is loaded.
+
+    Attributes:
+        name: how YAML calls it.
+        target: "module:attribute" of the implementation, or the implementation itself.
+        config: pydantic model whose fields are the keys that this component owns, or None.
+        summary: one line for help pages.
+        attributes: facts that others ask for before loading it, such as an objective's task.
+    """
+
+    name: str
+    target: str | Callable[..., Any]
+    config: type[BaseModel] | None = None
+    summary: str = ""
+    attributes: tuple[tuple[str, Any], ...] = ()
+
+    def load(self) -> Any:
+        """Import the implementation.
+
+        Raises:
+            RegistryError: the module or attribute is missing.
+        """
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise RegistryError(
+                f"component {self.name!r} points at {self.target!r}, which cannot be loaded: {error}",
+                "install what is missing, or correct the entry point of the package that offers it",
+            ) from error
+
+
+class Registry:
+    """Components of one kind by name, from entry points (found on first use) and from register().
+
+    Args:
+        kind: the word for one of them in messages ("tuner").
+        group: entry point group ("swift.tuners").
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind = kind
+        self.group = group
+        self._registered: dict[str, Component] = {}
+
+    @functools.cached_property
+    def _offered(self) -> dict[str, EntryPoint]:
+        offered: dict[str, EntryPoint] = {}
+        for entry in entry_points(group=self.group):
+            other = offered.get(entry.name)
+            if other is not None and other.value != entry.value:
+                raise RegistryError(
+                    f"{self.kind} {entry.name!r} is offered twice: by {other.value!r} and by {entry.value!r}",
+                    "uninstall one of the two packages",
+                )
+            offered[entry.name] = entry
+        return offered
+
+    def names(self) -> list[str]:
+        """Every known name, sorted."""
+        return sorted({*self._offered, *self._registered})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._registered or name in self._offered
+
+    def get(self, name: str) -> Component:
+        """The component of that name.
+
+        Raises:
+            RegistryError: unknown; the message names the nearest ones or the package to install.
+        """
+        if name not in self._registered:
+            if name not in self._offered:
+                raise self._unknown(name)
+            loaded = self._offered[name].load()
+            self._add(loaded if isinstance(loaded, Component) else Component(name, loaded))
+        return self._registered[name]
+
+    def register(self, component: Component) -> Component:
+        """Add a component at run time (plugins).
+
+        Raises:
+            RegistryError: the name is taken, or its config claims a key differently from another's.
+        """
+        if component.name in self:
+            raise RegistryError(
+                f"{self.kind} {component.name!r} is registered twice",
+                f"choose another name; taken: {', '.join(self.names())}",
+            )
+        return self._add(component)
+
+    def unregister(self, name: str) -> None:
+        """Forget a component that register() added; unknown names are ignored."""
+        self._registered.pop(name, None)
+
+    def all(self) -> list[Component]:
+        """Every component, loaded from its entry point, sorted by name."""
+        return [self.get(name) for name in self.names()]
+
+    def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Import the implementation and call it."""
+        return self.get(name).load()(*args, **kwargs)
+
+    def _add(self, component: Component) -> Component:
+        for other in self._registered.values():
+            check_same_claims(self.kind, component, other)
+        self._registered[component.name] = component
+        return component
+
+    def _unknown(self, name: str) -> RegistryError:
+        package = provider(self.kind, name)
+        if package is not None:
+            return RegistryError(
+                f"{self.kind} {name!r} is not installed", f"pip install {package} brings it"
+            )
+        known = {*self.names(), *PROVIDERS.get(self.kind, {})}
+        return RegistryError(f"unknown {self.kind} {name!r}", did_you_mean(name, known))
+
+
+def check_same_claims(kind: str, component: Component, other: Component) -> None:
+    """Alternatives of one kind may share a key only with the same type: a reader must not have to guess.
+
+    Raises:
+        RegistryError: both configs have a key with different types.
+    """
+    if component.config is None or other.config is None:
+        return
+    for key, field in component.config.model_fields.items():
+        twin = other.config.model_fields.get(key)
+        if twin is not None and twin.annotation != field.annotation:
+            raise RegistryError(
+                f"{kind}s {other.name!r} and {component.name!r} claim the key {key!r} differently: "
+                f"{twin.annotation} and {field.annotation}",
+                "give the key one type, or rename one of the two",
+            )
+
+
+objectives = Registry("objective", "swift.objectives")
+tuners = Registry("tuner", "swift.tuners")
+strategies = Registry("strategy", "swift.strategies")
+engines = Registry("engine", "swift.engines")
+datasets = Registry("dataset", "swift.datasets")
+tiny_models = Registry("tiny model", "swift.tiny_models")
+media_families = Registry("media family", "swift.media_families")
+rewards = Registry("reward", "swift.rewards")
+losses = Registry("loss", "swift.losses")
+optimizers = Registry("optimizer", "swift.optimizers")
+metrics = Registry("metric", "swift.metrics")
+callbacks = Registry("callback", "swift.callbacks")
+
+REGISTRIES: dict[str, Registry] = {
+    registry.kind: registry
+    for registry in (
+        objectives, tuners, strategies, engines, datasets, tiny_models, media_families,
+        rewards, losses, optimizers, metrics, callbacks,
+    )
+}  # fmt: skip

@@ -1,0 +1,171 @@
+"""The values that travel between the six nouns. Shapes: B sequences, T tokens, N supervised tokens.
+
+This module loads neither torch nor numpy: configuration and command lines import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+IGNORE_INDEX = -100  # label of a token that is read but not learned (torch's cross_entropy default)
+
+Message = dict[str, Any]
+"""One turn as OpenAI writes it: role, content, and optionally tool_calls, tool_call_id, name.
+
+A boolean "loss" overrides whether this turn is learned."""
+
+Batch = dict[str, Any]
+"""What a model step reads: tensors by their transformers names, plus what the objective itself needs."""
+
+Task = Literal["causal_lm", "text", "preference", "prompt"]
+"""How a row is encoded: chat turns, plain text, chosen/rejected pairs, or a prompt to be continued."""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One row of any data set after its format was recognised.
+
+    Attributes:
+        messages: the turns; for a preference row the preferred conversation from its first turn on.
+        rejected: for a preference row the dispreferred conversation from its first turn on.
+        text: plain text instead of turns (pre-training).
+        tools: JSON schemas of the tools that the assistant may call.
+        label: class, score or desirability, for the tasks that read one.
+        images, videos, audios: paths, URLs or raw values in the order of their placeholders.
+        columns: every column the format did not use; rewards and metrics read them.
+        origin: "file:line" or "dataset[row]", named by errors.
+    """
+
+    messages: list[Message] = field(default_factory=list)
+    rejected: list[Message] | None = None
+    text: str | None = None
+    tools: list[dict[str, Any]] | None = None
+    label: Any = None
+    images: list[Any] = field(default_factory=list)
+    videos: list[Any] = field(default_factory=list)
+    audios: list[Any] = field(default_factory=list)
+    columns: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
+
+
+@dataclass(slots=True)
+class Encoded:
+    """One sample ready to be collated.
+
+    Attributes:
+        input_ids: int32 [T].
+        labels: int32 [T]; the token itself where it is learned, IGNORE_INDEX elsewhere (not shifted).
+        loss_weights: float32 [T] factors of the token losses, or None for all ones.
+        media: tensors that the model reads beside the tokens (pixel_values, ...).
+        rejected: the dispreferred sample of a preference pair.
+        columns: the row's unused columns.
+        origin: where the row came from.
+    """
+
+    input_ids: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any]
+    loss_weights: np.ndarray[Any, Any] | None = None
+    media: dict[str, torch.Tensor] | None = None
+    rejected: Encoded | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Metric:
+    """A mean that stays exact over micro-batches and ranks: sum(total) / sum(count).
+
+    Attributes:
+        total: sum of the measured values.
+        count: number of values (tokens, sequences, pairs, ...); the unit is the metric's own.
+    """
+
+    total: float | torch.Tensor
+    count: float | torch.Tensor = 1.0
+
+
+@dataclass(slots=True)
+class LossOutput:
+    """Result of one forward pass of an objective.
+
+    Attributes:
+        loss: scalar with gradient, already divided by the step's normalizer, so that summing it over
+            micro-batches and ranks gives the loss of the whole step.
+        metrics: what to report, each with its own normalisation.
+    """
+
+    loss: torch.Tensor
+    metrics: dict[str, Metric] = field(default_factory=dict)
+
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+@dataclass(slots=True, frozen=True)
+class SamplingParams:
+    """How tokens are drawn. temperature 0 is greedy; top_k 0 and top_p 1 switch those filters off.
+
+    Attributes:
+        max_tokens: most new tokens.
+        stop: strings that end the text (not returned).
+        seed: makes the draw of this request repeatable whatever else runs beside it.
+        logprobs: None for none, 0 for the drawn tokens', k for the k likeliest beside them.
+        ignore_eos: go on to max_tokens.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    logprobs: int | None = None
+    ignore_eos: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class GenerationRequest:
+    """One prompt. Token ids go in and come out: text is never tokenised twice."""
+
+    request_id: str
+    prompt_ids: tuple[int, ...]
+    sampling: SamplingParams = SamplingParams()
+
+
+@dataclass(slots=True, frozen=True)
+class TokenDelta:
+    """What one request gained since its last delta.
+
+    Attributes:
+        token_ids: new tokens, the closing EOS included.
+        text: new text, complete characters only, without stop strings and special tokens.
+        logprobs: log-probability of each new token under the model at temperature 1 without filters,
+            or None when not asked for.
+        top_logprobs: for each new token the likeliest alternatives as {token id: log-probability}.
+        finish_reason: set in a request's last delta.
+        error: what went wrong, when finish_reason is "error".
+    """
+
+    request_id: str
+    token_ids: tuple[int, ...] = ()
+    text: str = ""
+    logprobs: tuple[float, ...] | None = None
+    top_logprobs: tuple[dict[int, float], ...] | None = None
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class EngineHealth:
+    """Whether an engine answers, and how busy it is."""
+
+    ready: bool
+    running: int = 0
+    waiting: int = 0
+    detail: str = ""

@@ -1,0 +1,52 @@
+"""Decorators that put a class or factory into a registry; one mechanism for every kind.
+
+    @register_reward("short")
+    def short(prompts, completions, **columns):
+        return [-len(text) / 100 for text in completions]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from swift.core import registry
+from swift.core.registry import Component, Registry
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+def _decorator(kind: Registry) -> Callable[..., Callable[[Target], Target]]:
+    def register(name: str, *, config: type[BaseModel] | None = None, **attributes: Any) -> Callable[[Target], Target]:
+        def keep(target: Target) -> Target:
+            summary = (target.__doc__ or "").strip().partition("\n")[0]
+            kind.register(Component(name, target, config, summary, tuple(attributes.items())))
+            return target
+
+        return keep
+
+    register.__doc__ = f"""Register a {kind.kind} under a name.
+
+        Args:
+            name: how YAML calls it.
+            config: pydantic model that owns its keys.
+            attributes: facts about it, such as an objective's task.
+
+        Raises:
+            RegistryError: the name is taken, or a key is claimed differently.
+        """
+    return register
+
+
+register_objective = _decorator(registry.objectives)
+register_tuner = _decorator(registry.tuners)
+register_engine = _decorator(registry.engines)
+register_dataset = _decorator(registry.datasets)
+register_reward = _decorator(registry.rewards)
+register_loss = _decorator(registry.losses)
+register_optimizer = _decorator(registry.optimizers)
+register_metric = _decorator(registry.metrics)
+register_callback = _decorator(registry.callbacks)

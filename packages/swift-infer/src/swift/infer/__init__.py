@@ -1,0 +1,1 @@
+"""Generate and serve: continuous batching, an OpenAI-compatible server, chat."""

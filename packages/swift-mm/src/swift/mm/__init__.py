@@ -1,0 +1,1 @@
+"""Images, video and audio for training: media, processors, collation."""

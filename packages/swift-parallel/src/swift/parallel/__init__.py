@@ -1,0 +1,1 @@
+"""Where a model trains: launch and data parallel strategies."""

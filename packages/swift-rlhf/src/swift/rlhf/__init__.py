@@ -1,0 +1,1 @@
+"""Alignment: preference objectives and reinforcement learning from verifiable rewards."""

@@ -1,0 +1,1 @@
+"""Which parameters train: LoRA and its family, freezing, merging."""
