@@ -1,0 +1,1 @@
+"""The one trainer: a thin layer on transformers.Trainer that runs any objective."""

@@ -1,0 +1,40 @@
+"""What an objective may ask of the run it is part of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from swift.core.config.schema import ModelConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class ObjectiveContext:
+    """The surroundings of an objective; objectives are built as Objective(config, context).
+
+    Attributes:
+        tokenizer: tokenizer of the model that trains.
+        model_config: the model section of the run.
+        load_reference: loads a frozen copy of the reference policy in evaluation mode.
+        engine_name, engine_config: who generates roll-outs.
+        device: where this rank trains.
+        seed: seed of the run; derive every random draw from it, the step and the sample.
+        rank, world_size: this process among all training processes.
+        per_device_batch_size: samples in one micro-batch.
+    """
+
+    tokenizer: Any
+    model_config: ModelConfig
+    load_reference: Callable[[], nn.Module]
+    engine_name: str = "transformers"
+    engine_config: Any = None
+    device: torch.device | str = "cpu"
+    seed: int = 42
+    rank: int = 0
+    world_size: int = 1
+    per_device_batch_size: int = 1
