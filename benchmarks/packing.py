@@ -1,6 +1,6 @@
-"""Time and fill of swift.kernels.pack, against its Python reference and other packers that are installed.
+"""Time and fill of swift.kernels.pack, against its Python reference and, if it is installed, TRL.
 
-    python benchmarks/packing.py --n 1000000 --capacity 4096
+Run it as: python benchmarks/packing.py --n 1000000 --capacity 4096
 """
 
 import argparse
@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,12 @@ def lognormal(rng: np.random.Generator, n: int, capacity: int) -> Lengths:
 
 
 def documents(rng: np.random.Generator, n: int, capacity: int) -> Lengths:
-    """Median 1,000 tokens with a heavy tail, truncated: about one in ten documents fills a bin alone at 4,096."""
+    """Median 1,000 tokens, heavy tail, truncated: at 4,096 one document in ten fills a bin alone."""
     return np.clip(rng.lognormal(np.log(1000), 1.1, n), 1, capacity).astype(np.int64)
 
 
 def mixture(rng: np.random.Generator, n: int, capacity: int) -> Lengths:
-    """90 % short turns (geometric, mean 150), 10 % long ones (uniform over the upper half of the capacity)."""
+    """90 % short turns (geometric, mean 150), 10 % long ones (uniform, at least half the capacity)."""
     short = rng.geometric(1 / 150, n)
     long = rng.integers(capacity // 2, capacity + 1, n)
     return np.clip(np.where(rng.random(n) < 0.9, short, long), 1, capacity).astype(np.int64)
@@ -68,34 +69,18 @@ def describe(name: str, lengths: Lengths, capacity: int, repeats: int) -> Packin
 
 
 def trl_packer(lengths: Lengths, capacity: int) -> Callable[[], Any] | None:
-    """TRL's `pack_dataset(strategy="bfd")` on rows of one-byte tokens; it also copies the tokens into the bins."""
+    """TRL's `pack_dataset` (best-fit decreasing). Its time includes copying the tokens, one byte each."""
     try:
-        import pyarrow as pa
-        from datasets import Dataset, disable_caching, disable_progress_bars
-        from trl.data_utils import pack_dataset
+        pa, datasets, trl = (import_module(name) for name in ("pyarrow", "datasets", "trl.data_utils"))
     except ImportError:
         return None
-    disable_caching()
-    disable_progress_bars()
+    datasets.disable_caching()
+    datasets.disable_progress_bars()
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     tokens = pa.array(np.zeros(offsets[-1], dtype=np.int8))
-    rows = Dataset(pa.table({"input_ids": pa.LargeListArray.from_arrays(pa.array(offsets), tokens)}))
+    rows = datasets.Dataset(pa.table({"input_ids": pa.LargeListArray.from_arrays(pa.array(offsets), tokens)}))
     # One batch of all rows: packing a thousand rows at a time (the default) fills less.
-    return lambda: pack_dataset(rows, capacity, "bfd", {"batch_size": len(rows)})
-
-
-def seqpacker_packer(lengths: Lengths, capacity: int) -> Callable[[], Any] | None:
-    """The Rust package seqpacker, its fast best-fit decreasing."""
-    try:
-        from seqpacker import pack_sequences
-    except ImportError:
-        return None
-    return lambda: pack_sequences(lengths, capacity=capacity, strategy="obfd")
-
-
-def bins_of(result: Any) -> int:
-    """Bins in the result of any packer here."""
-    return len(result.bins) if hasattr(result, "bins") else len(result)
+    return lambda: trl.pack_dataset(rows, capacity, "bfd", {"batch_size": len(rows)})
 
 
 def compare(lengths: Lengths, capacity: int, repeats: int) -> None:
@@ -103,14 +88,13 @@ def compare(lengths: Lengths, capacity: int, repeats: int) -> None:
     others: dict[str, Callable[[], Any] | None] = {
         "Python reference": lambda: pack(lengths, capacity, implementation="reference"),
         "trl pack_dataset": trl_packer(lengths, capacity),
-        "seqpacker": seqpacker_packer(lengths, capacity),
     }
     print(f"\nlognormal, n = {len(lengths):,}: swift.kernels.pack {native:.4f} s")
     for name, call in others.items():
         if call is None:
             print(f"{name:<17} not installed")
             continue
-        fill = lengths.sum() / (bins_of(call()) * capacity)
+        fill = lengths.sum() / (len(call()) * capacity)
         seconds = seconds_of(call, repeats)
         print(f"{name:<17} {seconds:>8.4f} s  fill {fill:.4%}  {seconds / native:>7.1f} times as long")
 
@@ -120,7 +104,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--n", type=int, default=1_000_000, help="sequences (default: %(default)s)")
     parser.add_argument("--capacity", type=int, default=4096, help="tokens in a bin (default: %(default)s)")
     parser.add_argument(
-        "--distribution", nargs="+", choices=DISTRIBUTIONS, default=list(DISTRIBUTIONS), help="default: all"
+        "--distribution",
+        nargs="+",
+        choices=list(DISTRIBUTIONS),
+        default=list(DISTRIBUTIONS),
+        help="default: all",
     )
     parser.add_argument("--compare-n", type=int, default=100_000, help="sequences in the comparison; 0: none")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls; the median is printed")
@@ -133,7 +121,8 @@ def main() -> None:
     print(
         f"n = {args.n:,}, capacity {args.capacity:,}, median of {args.repeats}, seed {args.seed}, "
         f"{'native' if native_available() else 'Python reference (the compiled module is missing)'}, "
-        f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}, {os.cpu_count()} CPUs"
+        f"Python {platform.python_version()}, numpy {np.__version__}, "
+        f"{platform.machine()}, {os.cpu_count()} CPUs"
     )
     for name in args.distribution:
         rng = np.random.default_rng(args.seed)

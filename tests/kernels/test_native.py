@@ -1,4 +1,4 @@
-"""The compiled module: what it registers, and that it survives input that the typed functions would refuse."""
+"""The compiled module: what it registers, and what it does with input that the typed functions refuse."""
 
 import ast
 import gc
@@ -29,7 +29,9 @@ def test_pack_refuses_out_of_range_values(lengths: list[int], capacity: int) -> 
         native.pack(np.array(lengths, dtype=np.int64), capacity)
 
 
-@pytest.mark.parametrize("lengths", [[1], np.ones(1, np.int32), np.ones((1, 1), np.int64), np.ones(4, np.int64)[::2]])
+@pytest.mark.parametrize(
+    "lengths", [[1], np.ones(1, np.int32), np.ones((1, 1), np.int64), np.ones(4, np.int64)[::2]]
+)
 def test_pack_converts_nothing(lengths: object) -> None:
     with pytest.raises(TypeError):
         native.pack(lengths, 8)

@@ -86,7 +86,9 @@ def test_native_equals_reference_on_many_lengths(n: int, capacity: int) -> None:
         pytest.param([2**31 - 1, 1], 2**31 - 1, [[0], [1]], id="largest capacity"),
     ],
 )
-def test_golden(lengths: list[int], capacity: int, bins: list[list[int]], implementation: Implementation) -> None:
+def test_golden(
+    lengths: list[int], capacity: int, bins: list[list[int]], implementation: Implementation
+) -> None:
     assert as_lists(pack(lengths, capacity, implementation=implementation)) == bins
 
 
@@ -94,7 +96,7 @@ def test_packing_is_a_partition_that_respects_the_capacity(implementation: Imple
     lengths = np.random.default_rng(0).integers(1, 300, 5000)
     packing = pack(lengths, 512, implementation=implementation)
     assert sorted(packing.order.tolist()) == list(range(5000))
-    assert packing.offsets[0] == 0 and packing.offsets[-1] == 5000
+    assert packing.offsets[[0, -1]].tolist() == [0, 5000]
     assert all(a < b for a, b in pairwise(packing.offsets))
     assert max(lengths[indices].sum() for indices in packing) <= 512
 
@@ -130,7 +132,7 @@ def test_input_is_not_changed(implementation: Implementation) -> None:
 @pytest.mark.parametrize(
     ("lengths", "capacity", "error", "message"),
     [
-        ([1, 9, 10], 8, ValueError, r"lengths\[1\] is 9, every length must be at most the capacity 8; truncate .*2 of 3"),
+        ([1, 9, 10], 8, ValueError, r"lengths\[1\] is 9, .* at most the capacity 8; truncate .*2 of 3"),
         ([1, 0], 8, ValueError, r"lengths\[1\] is 0, every length must be at least 1; remove empty .*1 of 2"),
         ([-3], 8, ValueError, r"lengths\[0\] is -3"),
         (np.array([2**64 - 1], dtype=np.uint64), 8, ValueError, r"lengths\[0\] is 18446744073709551615"),
@@ -141,18 +143,22 @@ def test_input_is_not_changed(implementation: Implementation) -> None:
         ([1.0, 2.0], 8, TypeError, r"dtype float64, it must hold integers"),
         ([True], 8, TypeError, r"dtype bool"),
         ([[1, 2]], 8, ValueError, r"shape \(1, 2\), it must be one-dimensional"),
-        (iter([1, 2]), 8, ValueError, r"shape \(\), it must be one-dimensional .* list\(\.\.\.\) of an iterator"),
+        (iter([1, 2]), 8, ValueError, r"shape \(\), .* list\(\.\.\.\) of an iterator"),
     ],
 )
 def test_errors(
-    lengths: Sequence[int], capacity: int, error: type[Exception], message: str, implementation: Implementation
+    lengths: Sequence[int],
+    capacity: int,
+    error: type[Exception],
+    message: str,
+    implementation: Implementation,
 ) -> None:
     with pytest.raises(error, match=message):
         pack(lengths, capacity, implementation=implementation)
 
 
 def test_unknown_implementation() -> None:
-    with pytest.raises(ValueError, match="implementation is 'cuda', it must be one of 'auto', 'native', 'reference'"):
+    with pytest.raises(ValueError, match="'cuda', it must be one of 'auto', 'native', 'reference'"):
         pack([1], 8, implementation="cuda")  # type: ignore[arg-type]
 
 
@@ -169,7 +175,7 @@ def fresh_choice() -> None:
 @pytest.mark.usefixtures("without_native")
 def test_native_is_never_replaced_silently() -> None:
     assert not native_available()
-    with pytest.raises(RuntimeError, match=r"implementation is 'native', .* \(no module in this test\); reinstall"):
+    with pytest.raises(RuntimeError, match=r"is 'native', .* \(no module in this test\); reinstall"):
         pack([1], 8, implementation="native")
 
 
@@ -178,7 +184,7 @@ def test_auto_falls_back_and_says_so_once(caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.INFO, "swift.kernels"):
         assert as_lists(pack([3, 5], 8)) == as_lists(pack([3, 5], 8)) == [[1, 0]]
     assert [r.getMessage() for r in caplog.records] == [
-        "pack: Python reference (slow), as the compiled module cannot be imported: no module in this test"
+        "pack: Python reference (slow), the compiled module cannot be imported: no module in this test"
     ]
     _implementation._choose.cache_clear()
 
@@ -211,15 +217,17 @@ def test_native_releases_the_gil() -> None:
     from swift.kernels import _native
 
     lengths = np.random.default_rng(0).integers(1, 4097, 1_000_000)
-    # With the GIL held, one pause is nearly the whole call; several tries, as a busy machine pauses threads too.
+    # With the GIL held, one pause is nearly the whole call. Several tries: a busy machine pauses threads too.
     assert any(
-        longest_pause_beside(threading.Thread(target=_native.pack, args=(lengths, 4096))) < 0.5 for _ in range(5)
+        longest_pause_beside(threading.Thread(target=_native.pack, args=(lengths, 4096))) < 0.5
+        for _ in range(5)
     )
 
 
 @needs_native
 def test_a_million_lengths_are_packed_99_percent_full_in_a_second() -> None:
-    lengths = np.clip(np.random.default_rng(0).lognormal(np.log(200), 1.0, 1_000_000), 1, 4096).astype(np.int64)
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(np.log(200), 1.0, 1_000_000), 1, 4096).astype(np.int64)
     seconds = []
     for _ in range(3):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The choice between the compiled module and the Python references: explicit, logged, the same for every operation."""
+"""The choice between the compiled module and the Python references: explicit, logged, once for all."""
 
 import functools
 import importlib
@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Literal, get_args
 
 Implementation = Literal["auto", "native", "reference"]
-"""`auto`: native if it can be imported, else the reference; `native` and `reference`: that one or an error."""
+"""`auto`: native if it can be imported, else the reference; `native`, `reference`: that one or an error."""
 
 logger = logging.getLogger("swift.kernels")
 
@@ -43,8 +43,8 @@ def use_native(operation: str, implementation: str) -> bool:
     loaded = _load()
     if implementation == "native" and isinstance(loaded, ImportError):
         raise RuntimeError(
-            f"{operation}: implementation is 'native', but the compiled module swift.kernels._native cannot be "
-            f"imported ({loaded}); reinstall swift-kernels with a C++17 compiler present, or pass "
+            f"{operation}: implementation is 'native', but the compiled module swift.kernels._native cannot "
+            f"be imported ({loaded}); reinstall swift-kernels with a C++17 compiler present, or pass "
             "implementation='reference'"
         ) from loaded
     return implementation == "native"
@@ -55,7 +55,9 @@ def _choose(operation: str) -> bool:
     """The choice of `auto`. Cached, so that the choice is logged once for each operation."""
     loaded = _load()
     if isinstance(loaded, ImportError):
-        logger.info("%s: Python reference (slow), as the compiled module cannot be imported: %s", operation, loaded)
+        logger.info(
+            "%s: Python reference (slow), the compiled module cannot be imported: %s", operation, loaded
+        )
         return False
     logger.info("%s: native (%s)", operation, loaded.__file__)
     return True

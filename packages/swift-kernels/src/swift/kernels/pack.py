@@ -1,4 +1,4 @@
-"""Packing sequences of unequal lengths into bins of one capacity, so that a training batch holds almost no padding."""
+"""Packing sequences of unequal lengths into bins of one capacity: training batches with almost no padding."""
 
 import operator
 from bisect import bisect_left, insort
@@ -25,7 +25,7 @@ class Packing:
     """
 
     order: Int64Array
-    """`[n]`: every index of a sequence once, grouped by bin; within a bin in order of placement, longest first."""
+    """`[n]`: each sequence index once, grouped by bin; within a bin in order of placement, longest first."""
     offsets: Int64Array
     """`[num_bins + 1]`: where each bin starts in `order`; the last entry is `n`."""
     capacity: int
@@ -63,20 +63,22 @@ def pack(
 ) -> Packing:
     r"""Assign sequences to as few bins as best-fit decreasing finds; no sequence is split or dropped.
 
-    Sequences are placed by decreasing length $l_i$ (equal lengths: lowest index first), each into the open bin
+    Sequences are placed by decreasing length $l_i$ (equal lengths: lowest index first), each into the bin
 
     $$ b^* = \arg\min_b \{\, s_b : s_b \ge l_i \,\}, \qquad s_b = C - \sum_{j \in b} l_j $$
 
-    with the least space left that still takes it (equal space: the bin opened first), or into a new bin if there is
-    none. Bins are numbered in the order in which they are opened. The result is a function of `lengths` and
-    `capacity` alone: no randomness, the same on every platform and from both implementations.
+    with the least space left that still takes it (equal space: the bin opened first), or into a new bin if
+    there is none. Bins are numbered in the order in which they are opened. The result is a function of
+    `lengths` and `capacity` alone: no randomness, the same on every platform and from both implementations.
 
-    At most 11/9 of the optimal number of bins plus a constant (Johnson), and close to full bins on the lengths of real
-    corpora, where many short sequences fill what the long ones leave. Time $O(n \log B)$ and memory $O(n + B)$ for
-    $n$ sequences and $B \le n$ bins, whatever the capacity. The native code releases the GIL.
+    Never more than 11/9 of the optimal number of bins plus a constant (Johnson), and nearly full bins on the
+    lengths of real corpora, where many short sequences fill what the long ones leave. The native code takes
+    time $O(n \log B)$ and memory $O(n)$ for $n$ sequences in $B$ bins, whatever the capacity, and releases
+    the GIL.
 
     Args:
-        lengths: `[n]` tokens in each sequence, an integer array or sequence of integers, each in `[1, capacity]`.
+        lengths: `[n]` tokens in each sequence, an integer array or a sequence of integers, each in
+            `[1, capacity]`.
         capacity: tokens that one bin can hold, in `[1, 2**31 - 1]`.
         implementation: `auto` (native where it is installed, logged once), `native`, or `reference`.
 
@@ -84,15 +86,15 @@ def pack(
         The bins; none for empty `lengths`.
 
     Raises:
-        ValueError: a length or `capacity` is out of range, `lengths` is not one-dimensional, or `implementation` is
-            unknown.
+        ValueError: a length or `capacity` is out of range, `lengths` is not one-dimensional, or
+            `implementation` is unknown.
         TypeError: `lengths` or `capacity` are not integers.
         RuntimeError: `implementation="native"` where the compiled module is missing.
 
     References:
-        D. S. Johnson, "Near-optimal bin packing algorithms", PhD thesis, MIT, 1973; D. S. Johnson et al., "Worst-case
-        performance bounds for simple one-dimensional packing algorithms", SIAM J. Comput. 3(4), 1974.
-        For training language models: Krell et al., "Efficient Sequence Packing without Cross-contamination",
+        D. S. Johnson, "Near-optimal bin packing algorithms", PhD thesis, MIT, 1973; D. S. Johnson et al.,
+        "Worst-case performance bounds for simple one-dimensional packing algorithms", SIAM J. Comput. 3(4),
+        1974. For language models: Krell et al., "Efficient Sequence Packing without Cross-contamination",
         arXiv:2107.02027; Ding et al., "Fewer Truncations Improve Language Modeling", arXiv:2404.10830.
     """
     capacity = _checked_capacity(capacity)
@@ -110,10 +112,13 @@ def _checked_capacity(capacity: int) -> int:
     try:
         value = operator.index(capacity)
     except TypeError:
-        raise TypeError(f"capacity is {capacity!r}, it must be an integer number of tokens; pass int(...)") from None
+        raise TypeError(
+            f"capacity is {capacity!r}, it must be an integer number of tokens; pass int(...)"
+        ) from None
     if not 1 <= value <= MAX_CAPACITY:
         raise ValueError(
-            f"capacity is {value}, it must be in [1, {MAX_CAPACITY}] tokens; pass the maximum sequence length of training"
+            f"capacity is {value}, it must be in [1, {MAX_CAPACITY}] tokens; "
+            "pass the maximum sequence length of training"
         )
     return value
 
@@ -128,7 +133,9 @@ def _checked_lengths(lengths: npt.NDArray[np.integer] | Sequence[int], capacity:
     if array.size == 0:
         return np.zeros(0, dtype=np.int64)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"lengths has dtype {array.dtype}, it must hold integers (tokens); convert with .astype(int)")
+        raise TypeError(
+            f"lengths has dtype {array.dtype}, it must hold integers (tokens); convert with .astype(int)"
+        )
     _raise_on_first(array < 1, array, "must be at least 1", "remove empty sequences before packing")
     _raise_on_first(
         array > capacity,
@@ -139,7 +146,9 @@ def _checked_lengths(lengths: npt.NDArray[np.integer] | Sequence[int], capacity:
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def _raise_on_first(wrong: npt.NDArray[np.bool_], array: npt.NDArray[np.integer], rule: str, remedy: str) -> None:
+def _raise_on_first(
+    wrong: npt.NDArray[np.bool_], array: npt.NDArray[np.integer], rule: str, remedy: str
+) -> None:
     if wrong.any():
         first = int(wrong.argmax())
         raise ValueError(
@@ -149,9 +158,9 @@ def _raise_on_first(wrong: npt.NDArray[np.bool_], array: npt.NDArray[np.integer]
 
 
 def _pack_reference(lengths: Int64Array, capacity: int) -> tuple[Int64Array, Int64Array]:
-    """Best-fit decreasing one sequence at a time, as the definition reads: what the native code is tested against."""
+    """Best-fit decreasing, one sequence at a time as defined; the native code is tested against it."""
     spaces: list[int] = []  # the distinct spaces left in open bins, sorted
-    bins_with: dict[int, list[int]] = {}  # space left -> heap of bins, so that the bin opened first comes first
+    bins_with: dict[int, list[int]] = {}  # space left -> heap of bins: the one opened first comes first
     members: list[list[int]] = []
     values = lengths.tolist()
     for index in np.argsort(-lengths, kind="stable").tolist():
