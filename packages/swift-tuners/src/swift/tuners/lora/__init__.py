@@ -1,0 +1,1 @@
+"""LoRA through peft, on plain and on quantised weights."""

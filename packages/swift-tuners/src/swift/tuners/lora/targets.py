@@ -1,0 +1,86 @@
+"""Which layers of a model an adapter goes beside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from swift.core.errors import ModelError
+from swift.tuners.lora.config import ALL_LINEAR
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Full name -> layer of every linear layer except the output head."""
+    find_head = getattr(model, "get_output_embeddings", None)
+    head = find_head() if find_head is not None else None
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    }
+
+
+def resolve_targets(model: nn.Module, targets: Sequence[str]) -> list[str]:
+    """Names for peft, which takes a layer when its full name is one of them or ends in "." + one of them.
+
+    Raises:
+        ModelError: a name matches no layer; the linear layers that there are get listed.
+    """
+    linear = linear_layers(model)
+    if ALL_LINEAR in targets:
+        if not linear:
+            raise ModelError("the model has no linear layer for target_modules: all-linear")
+        return _shortest(linear, (name for name, _ in model.named_modules()))
+    names = [name for name, _ in model.named_modules()]
+    for target in targets:
+        if not any(_matches(name, target) for name in names):
+            there = sorted({_last(name) for name in linear})
+            raise ModelError(
+                f"target_modules: {target!r} matches no layer of {type(model).__name__}",
+                f"linear layers there are: {', '.join(there)}; or write all-linear",
+            )
+    return list(targets)
+
+
+def check_rank(model: nn.Module, targets: Sequence[str], rank: int) -> None:
+    """A rank above a layer's smaller dimension adds parameters but no freedom.
+
+    Raises:
+        ModelError: such a layer is among the targets.
+    """
+    for name, module in model.named_modules():
+        if any(_matches(name, target) for target in targets):
+            sides = _sides(module)
+            if sides is not None and rank > min(sides):
+                raise ModelError(
+                    f"lora_rank {rank} exceeds the smaller dimension of {name!r} ({sides[0]} x {sides[1]})",
+                    f"use lora_rank <= {min(sides)}, or leave {_last(name)!r} out of target_modules",
+                )
+
+
+def _shortest(chosen: Iterable[str], every: Iterable[str]) -> list[str]:
+    """Last parts of the names where they mean just the chosen layers, else the full names."""
+    chosen = set(chosen)
+    short = {_last(name) for name in chosen}
+    meant = {name for name in every if _last(name) in short}
+    return sorted(short if meant == chosen else chosen)
+
+
+def _matches(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _sides(module: nn.Module) -> tuple[int, int] | None:
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if isinstance(module, Conv1D):
+        return int(module.nx), int(module.nf)
+    if isinstance(module, nn.Embedding):
+        return module.num_embeddings, module.embedding_dim
+    return None

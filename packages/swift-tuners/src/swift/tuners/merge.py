@@ -1,0 +1,77 @@
+"""From a base model and an adapter to a plain model folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from swift.core.config.schema import ModelConfig
+from swift.core.errors import CheckpointError
+from swift.core.models.load import load_config, load_model, load_processor, save_model
+from swift.tuners.adapters import base_model_id, find_adapter
+from swift.tuners.api import load_tuner, merge_tuner
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def merge_adapter(
+    source: Path, output: Path, model_id: str | None = None, dtype: str = "auto", max_shard_size: str = "5GB"
+) -> Path:
+    """Write base + adapter as a transformers folder with its tokenizer.
+
+    Args:
+        source: adapter, or output folder of a run.
+        output: new or empty folder; it appears complete or not at all.
+        model_id: base model; default: the one that the adapter names.
+        dtype: precision of the merged weights; auto: that of the base.
+        max_shard_size: largest weight file.
+
+    Raises:
+        ModelError: adapter or base cannot be found, or they do not fit each other.
+        CheckpointError: output holds something already, or cannot be written.
+    """
+    with new_folder(output) as folder:
+        adapter = find_adapter(source)
+        config = ModelConfig(model_id=model_id or base_model_id(adapter))
+        processor = load_processor(config)
+        base = load_model(config, dtype=_precision(config, dtype), device="cpu")
+        model = cast("PreTrainedModel", merge_tuner(load_tuner(base, adapter)))
+        save_model(model, processor, folder, max_shard_size)
+    return output
+
+
+def _precision(config: ModelConfig, dtype: str) -> torch.dtype:
+    if dtype == "auto":
+        return load_config(config).dtype or torch.float32
+    return cast(torch.dtype, getattr(torch, dtype))
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """A folder to fill that takes the place of `output` when the block ends, and vanishes when it fails.
+
+    Raises:
+        CheckpointError: output holds something already, or cannot be written.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise CheckpointError(f"{str(output)!r} holds something already", "choose a new folder")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as error:
+        raise CheckpointError(f"{str(output)!r} cannot be written: {error}") from error
+    try:
+        yield folder
+        folder.chmod(0o755)  # mkdtemp makes folders that only their owner may read
+        folder.replace(output)
+    except OSError as error:
+        raise CheckpointError(f"{str(output)!r} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
