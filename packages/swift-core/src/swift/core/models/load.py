@@ -1,0 +1,231 @@
+"""Configurations, tokenizers and models from a folder, a hub or tiny/NAME; and back to a plain folder."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+)
+
+from swift.core.config.schema import ModelConfig
+from swift.core.errors import ModelError
+from swift.core.models.attention import register_varlen_attention
+from swift.core.models.chat_template import read_chat_template
+from swift.core.models.hub import locate
+from swift.core.registry import tiny_models
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from swift.core.models.tiny.family import TinyFamily
+
+TINY = "tiny/"
+
+logger = logging.getLogger(__name__)
+
+
+def load_config(config: ModelConfig) -> PreTrainedConfig:
+    """Architecture and sizes, without weights.
+
+    Raises:
+        ModelError: not found, or its code is not part of transformers and trust_remote_code is off.
+    """
+    family = _tiny_family(config)
+    if family is not None:
+        return family.config
+    with _readable(config):
+        return AutoConfig.from_pretrained(_folder(config), **_trust(config))
+
+
+def load_tokenizer(config: ModelConfig) -> Any:
+    """The tokenizer, also of a multimodal model; model.chat_template replaces its template.
+
+    Raises:
+        ModelError: not found or unreadable.
+    """
+    family = _tiny_family(config)
+    if family is not None:
+        processor = family.processor()
+        tokenizer = getattr(processor, "tokenizer", processor)
+    else:
+        with _readable(config):
+            tokenizer = AutoTokenizer.from_pretrained(_folder(config), **_trust(config))
+    return _completed(tokenizer, config)
+
+
+def load_processor(config: ModelConfig) -> Any:
+    """What turns a row into model inputs: the processor of a multimodal model, else the tokenizer.
+
+    Raises:
+        ModelError: not found or unreadable.
+    """
+    family = _tiny_family(config)
+    if family is not None:
+        return _completed(family.processor(), config)
+    if not is_multimodal(load_config(config)):
+        return load_tokenizer(config)
+    with _readable(config):
+        return _completed(AutoProcessor.from_pretrained(_folder(config), **_trust(config)), config)
+
+
+def is_multimodal(architecture: PreTrainedConfig) -> bool:
+    """Whether the model reads images beside text."""
+    return getattr(architecture, "vision_config", None) is not None
+
+
+def load_model(
+    config: ModelConfig,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    seed: int = 42,
+    options: Mapping[str, Any] | None = None,
+) -> PreTrainedModel:
+    """The model with its language-model head, in evaluation mode.
+
+    Args:
+        dtype: precision of the weights; nothing else is chosen silently.
+        device: where they end up; ignored when options hold a device_map.
+        seed: of the random weights of tiny/NAME; global random state is left as it was.
+        options: more arguments of from_pretrained (quantization_config, ...).
+
+    Raises:
+        ModelError: not found, weights are missing, or the requested attention is not supported.
+    """
+    register_varlen_attention()
+    arguments = {
+        "dtype": dtype,
+        "attn_implementation": config.attn_implementation or "sdpa",
+        **(options or {}),
+    }
+    family = _tiny_family(config)
+    with _readable(config):
+        if family is None:
+            model = _from_folder(_folder(config), config, arguments, device)
+        else:
+            model = _from_family(family, config, arguments, device, seed)
+    _check_attention(model, arguments["attn_implementation"], config)
+    return model if "device_map" in arguments or options_quantize(arguments) else model.to(device).eval()
+
+
+def options_quantize(arguments: Mapping[str, Any]) -> bool:
+    """Whether loading quantises, which places the weights itself."""
+    return arguments.get("quantization_config") is not None
+
+
+def save_model(
+    model: PreTrainedModel, processor: Any, directory: Path | str, max_shard_size: str = "5GB"
+) -> None:
+    """Write a plain transformers folder: weights, configuration, tokenizer or processor, chat template."""
+    model.save_pretrained(directory, max_shard_size=max_shard_size)
+    processor.save_pretrained(directory)
+
+
+def _tiny_family(config: ModelConfig) -> TinyFamily | None:
+    if not config.model_id.startswith(TINY):
+        return None
+    return cast("TinyFamily", tiny_models.build(config.model_id.removeprefix(TINY)))
+
+
+def _folder(config: ModelConfig) -> Path:
+    return locate(config.model_id, config.hub, config.revision)
+
+
+def _trust(config: ModelConfig) -> dict[str, Any]:
+    # The folder is local by now; only code that is trusted may name another repository.
+    return {"trust_remote_code": config.trust_remote_code, "local_files_only": not config.trust_remote_code}
+
+
+def _completed(processor: Any, config: ModelConfig) -> Any:
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if tokenizer.pad_token is None:
+        logger.info(
+            "the tokenizer of %s has no padding token: padding with %r", config.model_id, tokenizer.eos_token
+        )
+        tokenizer.pad_token = tokenizer.eos_token
+    if config.chat_template is not None:
+        tokenizer.chat_template = processor.chat_template = read_chat_template(config.chat_template)
+    return processor
+
+
+def _auto_class(architecture: PreTrainedConfig, family: TinyFamily | None = None) -> Any:
+    if family is not None and family.model_class is not None:
+        return family.model_class
+    return AutoModelForImageTextToText if is_multimodal(architecture) else AutoModelForCausalLM
+
+
+def _from_folder(
+    folder: Path,
+    config: ModelConfig,
+    arguments: dict[str, Any],
+    device: torch.device | str,
+    model_class: Any = None,
+) -> PreTrainedModel:
+    if options_quantize(arguments):
+        arguments.setdefault("device_map", {"": device})
+    if model_class is None:
+        model_class = _auto_class(AutoConfig.from_pretrained(folder, **_trust(config)))
+    model, report = model_class.from_pretrained(
+        folder, output_loading_info=True, **_trust(config), **arguments
+    )
+    absent = sorted(report["missing_keys"])
+    if absent:
+        raise ModelError(
+            f"model {config.model_id!r} lacks the weights of {len(absent)} parameters ({', '.join(absent[:3])}, ...)",
+            f"its files do not belong to {type(model).__name__}, or the download is incomplete: fetch it again",
+        )
+    return cast("PreTrainedModel", model)
+
+
+def _from_family(
+    family: TinyFamily, config: ModelConfig, arguments: dict[str, Any], device: torch.device | str, seed: int
+) -> PreTrainedModel:
+    model_class = _auto_class(family.config, family)
+    drawn = {key: arguments[key] for key in ("dtype", "attn_implementation")}
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(
+            seed
+        )  # the CPU's only: torch.manual_seed would reach every device
+        build = getattr(model_class, "from_config", None) or model_class._from_config
+        model = build(family.config, **drawn)
+    if drawn.keys() == arguments.keys():
+        return cast("PreTrainedModel", model)
+    with tempfile.TemporaryDirectory() as folder:  # options such as quantisation apply to weights in files
+        model.save_pretrained(folder)
+        return _from_folder(Path(folder), config, arguments, device, model_class)
+
+
+def _check_attention(model: PreTrainedModel, wanted: str, config: ModelConfig) -> None:
+    actual = model.config._attn_implementation
+    if actual != wanted:
+        raise ModelError(
+            f"model {config.model_id!r} does not take attn_implementation {wanted!r}: it chose {actual!r}",
+            f"set model.attn_implementation={actual}",
+        )
+
+
+@contextmanager
+def _readable(config: ModelConfig) -> Iterator[None]:
+    """What transformers raises while reading, as one error that names the model and the remedy."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        text = str(error).strip().partition("\n")[0]
+        remedy = "check that its files are complete and fit this version of transformers"
+        if "trust_remote_code" in str(error):
+            remedy = "it brings its own code: read it, then set model.trust_remote_code=true"
+        elif "attention" in str(error) or "attn_implementation" in str(error):
+            remedy = "set model.attn_implementation=eager, or one that this architecture supports"
+        raise ModelError(f"model {config.model_id!r} cannot be loaded: {text}", remedy) from error
