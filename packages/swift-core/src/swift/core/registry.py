@@ -101,7 +101,7 @@ class Registry:
         if name not in self._registered:
             if name not in self._offered:
                 raise self._unknown(name)
-            loaded = self._offered[name].load()
+            loaded = self._import(self._offered[name])
             self._add(loaded if isinstance(loaded, Component) else Component(name, loaded))
         return self._registered[name]
 
@@ -129,6 +129,15 @@ class Registry:
     def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Import the implementation and call it."""
         return self.get(name).load()(*args, **kwargs)
+
+    def _import(self, entry: EntryPoint) -> Any:
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            raise RegistryError(
+                f"{self.kind} {entry.name!r} is offered as {entry.value!r}, which cannot be loaded: {error}",
+                "reinstall the package that offers it, or uninstall it",
+            ) from error
 
     def _add(self, component: Component) -> Component:
         for other in self._registered.values():

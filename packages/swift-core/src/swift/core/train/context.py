@@ -26,6 +26,7 @@ class ObjectiveContext:
         seed: seed of the run; derive every random draw from it, the step and the sample.
         rank, world_size: this process among all training processes.
         per_device_batch_size: samples in one micro-batch.
+        flat: batches are one sequence with boundaries instead of padded rows.
     """
 
     tokenizer: Any
@@ -38,3 +39,4 @@ class ObjectiveContext:
     rank: int = 0
     world_size: int = 1
     per_device_batch_size: int = 1
+    flat: bool = False

@@ -1,0 +1,17 @@
+"""What a person reads while a command runs. Progress and notes go to stderr, results to stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that talks (rank 0, or the only one)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(message: str) -> None:
+    """One line for the person, from the main process only."""
+    if is_main_process():
+        print(message, file=sys.stderr, flush=True)

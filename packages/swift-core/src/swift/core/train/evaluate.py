@@ -1,0 +1,86 @@
+"""Measuring a model on held-out data, outside of the training loop's bookkeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swift.core.protocols import Objective
+from swift.core.types import Batch, Encoded
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """eval() without gradients, and the former mode back afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def evaluate_loss(
+    model: nn.Module,
+    objective: Objective,
+    dataset: Sequence[Encoded | list[Encoded]],
+    *,
+    batch_size: int,
+    device: torch.device,
+    rank: int = 0,
+    world_size: int = 1,
+    reduce: Callable[[Tensor], Tensor] | None = None,
+) -> dict[str, float]:
+    """Mean loss and metrics over a data set: sum of all losses / count of all units, in float64.
+
+    Args:
+        dataset: samples or packs; this rank takes every world_size-th one from its own on.
+        reduce: sums a tensor over the ranks.
+    """
+    reduce = reduce or _unchanged
+    totals = torch.zeros(2, dtype=torch.float64)
+    sums: dict[str, Tensor] = {}
+    one = torch.ones((), device=device)
+    if len(dataset) < world_size:  # too little to share: every rank measures all of it
+        rank, world_size, reduce = 0, 1, _unchanged
+    mine = range(rank, len(dataset), world_size)
+    with evaluation_mode(model):
+        for start in range(0, len(mine), batch_size):
+            items = [dataset[index] for index in mine[start : start + batch_size]]
+            batch = objective.collate(samples(items))
+            (ready,) = objective.prepare(model, [to_device(batch, device)], 0)
+            output = objective.loss(model, ready, one)
+            count = torch.as_tensor(objective.count(ready))
+            totals += torch.stack([output.loss.double().cpu(), count.double().cpu()])
+            for name, metric in output.metrics.items():
+                pair = torch.tensor([float(metric.total), float(metric.count)], dtype=torch.float64)
+                sums[name] = sums.get(name, torch.zeros(2, dtype=torch.float64)) + pair
+    total, count = reduce(totals).tolist()
+    figures = {"loss": total / max(count, 1.0)}
+    for name in sorted(sums):
+        value, weight = reduce(sums[name]).tolist()
+        figures[name] = value / max(weight, 1e-12)
+    return figures
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Move the tensors of a batch."""
+
+    def move(value: Any) -> Any:
+        return value.to(device) if isinstance(value, Tensor) else value
+
+    return {key: move(value) for key, value in batch.items()}
+
+
+def samples(items: Sequence[Encoded | list[Encoded]]) -> list[Encoded]:
+    """Samples of a micro-batch whose items may be packs."""
+    return [sample for item in items for sample in (item if isinstance(item, list) else [item])]
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values

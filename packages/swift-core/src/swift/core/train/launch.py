@@ -1,0 +1,50 @@
+"""From a command to a run: claim the output folder, then train here or on the ranks of a strategy."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import cast
+
+from swift.core.config.run import RunConfig
+from swift.core.protocols import Strategy
+from swift.core.registry import strategies
+
+WORKER_FILE = ".worker.json"
+
+
+def train(run: RunConfig) -> int:
+    """Run training to its end; the exit status of the command.
+
+    Raises:
+        SwiftError: anything the user can mend.
+    """
+    from swift.core.train.record import claim_output
+
+    resume_from = claim_output(run)
+    if run.device.parallel_method is None:
+        return train_here(run, resume_from)
+    strategy = cast("Strategy", strategies.build(run.device.parallel_method, run.strategy, run.device))
+    output = Path(run.checkpoint.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    worker_file = output / WORKER_FILE
+    job = {
+        "config": run.to_dict(),
+        "folder": str(run.folder) if run.folder else None,
+        "resume_from": str(resume_from) if resume_from else None,
+    }
+    worker_file.write_text(json.dumps(job), encoding="utf-8")
+    try:
+        return strategy.launch([sys.executable, "-m", "swift.core.train.worker", str(worker_file)])
+    finally:
+        worker_file.unlink(missing_ok=True)
+
+
+def train_here(run: RunConfig, resume_from: Path | None) -> int:
+    """Train in this process and say how it ended."""
+    from swift.core.train.run import report_result, train_in_process
+
+    result = train_in_process(run, resume_from)
+    report_result(result)
+    return result.signal_status or 0

@@ -1,0 +1,127 @@
+"""What a run leaves in its folder beside the weights: run.json and metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from swift.core.config.run import RunConfig
+from swift.core.console import is_main_process, say
+from swift.core.errors import CheckpointError
+from swift.core.train import checkpoint
+
+RUN_FILE = "run.json"
+METRICS_FILE = "metrics.jsonl"
+PACKAGES = (
+    "swift-core", "swift-tuners", "swift-parallel", "swift-rlhf", "swift-mm", "swift-infer", "swift-kernels",
+    "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers",
+)  # fmt: skip
+
+
+def write_run(run: RunConfig, data: Mapping[str, Any], status: str, extra: Mapping[str, Any] | None = None) -> None:
+    """Write OUT/run.json: the resolved configuration, versions, data fingerprints, seed and outcome."""
+    if not is_main_process():
+        return
+    record = {
+        "status": status,
+        "config": run.to_dict(),
+        "seed": run.loop.seed,
+        "data": data,
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **(extra or {}),
+    }
+    path = Path(run.checkpoint.output_dir) / RUN_FILE
+    staged = path.with_suffix(".json.tmp")
+    staged.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    staged.replace(path)
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of ours and of what decides numbers."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def claim_output(run: RunConfig) -> Path | None:
+    """Prepare the output folder; the checkpoint to continue from, or None for a fresh run.
+
+    Raises:
+        CheckpointError: the folder holds another run, or the checkpoint is not whole.
+    """
+    settings = run.checkpoint
+    output = Path(settings.output_dir)
+    if settings.resume_from_checkpoint is not None:
+        start = Path(settings.resume_from_checkpoint)
+        checkpoint.check(start)
+        return start
+    if output.exists() and not output.is_dir():
+        raise CheckpointError(f"train.output_dir {str(output)!r} is a file", "choose a folder")
+    occupied = (output / RUN_FILE).exists() or bool(checkpoint.checkpoints(output))
+    if not occupied:
+        return None
+    if settings.resume:
+        return checkpoint.last_good(output, say)
+    if settings.overwrite_output_dir:
+        _delete_run(output)
+        return None
+    raise CheckpointError(
+        f"train.output_dir {str(output)!r} already holds a run",
+        "set train.resume=true to continue it, train.overwrite_output_dir=true to delete it, or another folder",
+    )
+
+
+def _delete_run(output: Path) -> None:
+    """Delete what a run writes, and nothing else that may lie in the folder."""
+    if not is_main_process():
+        return
+    for path in (*checkpoint.checkpoints(output), output / checkpoint.STAGING, output / "final"):
+        shutil.rmtree(path, ignore_errors=True)
+    for name in (RUN_FILE, METRICS_FILE):
+        (output / name).unlink(missing_ok=True)
+
+
+class MetricsFile(TrainerCallback):  # type: ignore[misc]
+    """Appends one JSON object per report to OUT/metrics.jsonl."""
+
+    def __init__(self, output: Path, resumed_step: int) -> None:
+        self.path = output / METRICS_FILE
+        if is_main_process():
+            self._forget_after(resumed_step)
+
+    def _forget_after(self, step: int) -> None:
+        """Drop reports of steps that a killed run took after the checkpoint it is resumed from."""
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+        staged = self.path.with_suffix(".tmp")
+        staged.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        staged.replace(self.path)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Write the report at once, so that a kill loses at most the step it interrupts."""
+        if logs and is_main_process():
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # the torn last line of a killed run

@@ -1,0 +1,196 @@
+"""The one trainer. It runs any objective with any tuner on transformers.Trainer's loop.
+
+transformers.Trainer brings the loop, optimisers, schedules, mixed precision, distributed wrapping and resume.
+This class replaces four things: the loss is the objective's, means are exact over micro-batches and ranks,
+checkpoints appear whole or not at all, and evaluation weighs every token alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, distributed, nn
+from transformers import PrinterCallback, TrainingArguments
+
+from swift.core.errors import CheckpointError
+from swift.core.protocols import Objective, Tuner
+from swift.core.train import checkpoint
+from swift.core.train.evaluate import evaluate_loss, samples
+from swift.core.train.metrics import MetricSums, Throughput, peak_memory_bytes
+from swift.core.types import Batch, Encoded
+
+OBJECTIVE_STATE = "objective.pt"
+
+
+class Trainer(transformers.Trainer):  # type: ignore[misc]
+    """Minimise an objective.
+
+    Args:
+        model: the model, already prepared by the tuner.
+        objective: what is minimised.
+        args: transformers.TrainingArguments.
+        tuner: saves what it trains; None saves the whole model.
+        keep_checkpoints: how many of the newest checkpoints stay; None keeps all.
+        kwargs: train_dataset, eval_dataset, processing_class, callbacks, optimizers as in transformers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        args: TrainingArguments,
+        *,
+        tuner: Tuner | None = None,
+        keep_checkpoints: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.objective = objective
+        self.tuner = tuner
+        self.keep_checkpoints = keep_checkpoints
+        self.metric_sums = MetricSums()
+        self.throughput = Throughput()
+        self._saving = False
+        super().__init__(model=model, args=args, data_collator=self._collate, **kwargs)
+        self.loss_is_scaled_for_ga = True  # objectives divide by the count of the whole step
+        self.pop_callback(PrinterCallback)
+
+    def _collate(self, items: Sequence[Encoded | list[Encoded]]) -> Batch:
+        return self.objective.collate(samples(items))
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Tensor | None]:
+        """Micro-batches of one optimiser step, completed by the objective, and their total count."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return [], None
+        ready = self.objective.prepare(
+            self.model, [self._prepare_inputs(batch) for batch in batches], self.state.global_step
+        )
+        counts = torch.stack([torch.as_tensor(self.objective.count(batch)).to(device) for batch in ready])
+        return ready, self.sum_over_ranks(counts.sum().double()).clamp(min=1.0)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> None:
+        """The objective counts."""
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Tensor:
+        """The objective's loss, times the ranks because distributed wrappers average gradients over them."""
+        if num_items_in_batch is None:
+            raise ValueError("compute_loss needs the step's count; call it through train()")
+        output = self.objective.loss(model, inputs, num_items_in_batch.float())
+        self.metric_sums.add(output.metrics)
+        self.throughput.add(inputs)
+        return output.loss * self.accelerator.num_processes
+
+    def floating_point_ops(self, inputs: Batch) -> int:
+        """Not estimated: the formula of transformers does not know packed or frozen models."""
+        return 0
+
+    def sum_over_ranks(self, values: Tensor) -> Tensor:
+        """Sum a tensor over all ranks."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return values
+        values = values.to(self.args.device)
+        distributed.all_reduce(values)
+        return values
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the objective's metrics, throughput and peak memory to a training report."""
+        if "loss" in logs:
+            logs.update(self.metric_sums.drain(self.sum_over_ranks))
+            logs.update(self.throughput.drain(self.sum_over_ranks))
+            logs["peak_memory_bytes"] = peak_memory_bytes(self.args.device)
+        super().log(logs, start_time)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Mean loss over a whole data set, each token (or pair) weighing the same."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        resume_clock = self.throughput.pause()
+        figures = evaluate_loss(
+            self.model,
+            self.objective,
+            dataset,
+            batch_size=self.args.per_device_eval_batch_size,
+            device=self.args.device,
+            rank=self.args.process_index,
+            world_size=self.args.world_size,
+            reduce=self.sum_over_ranks,
+        )
+        resume_clock()
+        named = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
+        self.log(dict(named))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
+        return named
+
+    def _get_output_dir(self, trial: Any) -> str:
+        """Checkpoints are written below the staging folder first."""
+        output: str = super()._get_output_dir(trial)
+        return str(Path(output) / checkpoint.STAGING) if self._saving else output
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any = None) -> None:
+        """Write a checkpoint that is whole or absent.
+
+        Raises:
+            CheckpointError: it cannot be written; the older ones stay.
+        """
+        output = Path(self.args.output_dir)
+        name = f"checkpoint-{self.state.global_step}"
+        staged = output / checkpoint.STAGING / name
+        resume_clock = self.throughput.pause()
+        self._saving = True
+        try:
+            staged.mkdir(parents=True, exist_ok=True)
+            super()._save_checkpoint(model, trial)
+            self._save_objective(staged)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                checkpoint.commit(staged, output / name)
+                checkpoint.rotate(output, self.keep_checkpoints)
+        except Exception as error:
+            checkpoint.discard_staged(output)
+            raise CheckpointError(
+                f"checkpoint {str(output / name)!r} cannot be written: {error}",
+                f"free some space and set train.resume=true; kept: {_names(output)}",
+            ) from error
+        finally:
+            self._saving = False
+            resume_clock()
+        self.accelerator.wait_for_everyone()
+
+    def _save_objective(self, folder: Path) -> None:
+        state = self.objective.state_dict()
+        if state and self.args.should_save:
+            torch.save(state, folder / OBJECTIVE_STATE)
+
+    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Tensor] | None = None) -> None:
+        """What the tuner trained, or the whole model; with the tokenizer."""
+        if self.tuner is None:
+            super()._save(output_dir, state_dict)
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tuner.save(self.accelerator.unwrap_model(self.model), folder)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        path = Path(resume_from_checkpoint) / OBJECTIVE_STATE
+        if path.exists():
+            self.objective.load_state_dict(torch.load(path, weights_only=True))
+
+
+def _names(output: Path) -> str:
+    return ", ".join(path.name for path in checkpoint.checkpoints(output)) or "none"

@@ -1,0 +1,28 @@
+"""One rank of a launched run: `python -m swift.core.train.worker JOB.json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from swift.core.config.run import run_from_dict
+from swift.core.console import say
+from swift.core.errors import SwiftError
+from swift.core.train.launch import train_here
+
+
+def main(path: Path) -> int:
+    """Train as the rank that the environment names (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT)."""
+    job = json.loads(path.read_text(encoding="utf-8"))
+    folder = Path(job["folder"]) if job["folder"] else None
+    try:
+        run = run_from_dict(job["config"], folder)
+        return train_here(run, Path(job["resume_from"]) if job["resume_from"] else None)
+    except SwiftError as error:
+        say(f"error: {error}")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
