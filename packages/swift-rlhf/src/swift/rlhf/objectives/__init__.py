@@ -1,0 +1,1 @@
+"""What alignment minimises: one folder an objective."""

@@ -1,0 +1,1 @@
+"""Rewards: (prompts, completions, **columns) -> one float per completion."""

@@ -1,0 +1,78 @@
+"""Completions of prompts from an engine: token ids in, token ids out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from swift.core.errors import EngineError
+from swift.core.protocols import Engine
+from swift.core.types import GenerationRequest, SamplingParams, TokenDelta
+
+
+@dataclass
+class Completion:
+    """What an engine wrote for one prompt.
+
+    Attributes:
+        token_ids: new tokens as they were drawn, the closing EOS included.
+        text: the same without special tokens.
+        complete: ended by itself, not by max_tokens.
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    text: str = ""
+    complete: bool = False
+
+
+def request_seed(seed: int, step: int, index: int) -> int:
+    """Seed of one request: repeated by a resumed run, unrelated to those of other steps and requests."""
+    digest = hashlib.sha256(f"{seed}/{step}/{index}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
+
+
+def roll_out(
+    engine: Engine,
+    prompts: Sequence[Sequence[int]],
+    num_generations: int,
+    sampling: SamplingParams,
+    *,
+    seed: int,
+    step: int,
+    first_index: int = 0,
+) -> list[Completion]:
+    """num_generations completions of each prompt, prompt by prompt, generated all at once.
+
+    Args:
+        seed, step: with a request's index they decide what is drawn.
+        first_index: index of the first request among those of all ranks.
+
+    Raises:
+        EngineError: a request failed or never finished.
+    """
+    requests = [
+        GenerationRequest(
+            request_id=str(index),
+            prompt_ids=tuple(prompts[index // num_generations]),
+            sampling=replace(sampling, seed=request_seed(seed, step, first_index + index)),
+        )
+        for index in range(len(prompts) * num_generations)
+    ]
+    completions = {request.request_id: Completion() for request in requests}
+    unfinished = set(completions)
+    for delta in engine.generate(requests):
+        _extend(completions[delta.request_id], delta)
+        if delta.finish_reason is not None:
+            unfinished.discard(delta.request_id)
+    if unfinished:
+        raise EngineError(f"the engine left {len(unfinished)} of {len(requests)} roll-outs unfinished")
+    return [completions[request.request_id] for request in requests]
+
+
+def _extend(completion: Completion, delta: TokenDelta) -> None:
+    completion.token_ids.extend(delta.token_ids)
+    completion.text += delta.text
+    if delta.finish_reason in ("error", "abort"):
+        raise EngineError(f"roll-out {delta.request_id} failed: {delta.error or delta.finish_reason}")
+    completion.complete = completion.complete or delta.finish_reason == "stop"
