@@ -52,9 +52,14 @@ class CommandGroup(click.Group):
     def _load(entry: EntryPoint) -> Any:
         try:
             return entry.load()
-        except ImportError as error:  # one broken package must not take `swift --help` with it
-            text = f"(cannot be loaded: {error})"
-            return click.Command(entry.name, help=text, callback=lambda: _refuse(entry.name, str(error)))
+        except (
+            ImportError,
+            AttributeError,
+        ) as error:  # one broken package must not take `swift --help` with it
+            reason = str(error)
+            return click.Command(
+                entry.name, help=f"(cannot be loaded: {reason})", callback=lambda: _refuse(entry.name, reason)
+            )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -69,13 +74,17 @@ class CommandGroup(click.Group):
 
 
 def _refuse(name: str, reason: str) -> None:
-    raise RegistryError(f"command {name!r} cannot be loaded: {reason}", "reinstall the package that offers it")
+    raise RegistryError(
+        f"command {name!r} cannot be loaded: {reason}", "reinstall the package that offers it"
+    )
 
 
 def package_group(namespace: str, help_text: str = "") -> CommandGroup:
     """The executable of one package: the same commands it offers to `swift`."""
     name = namespace.replace(".", "-")
-    return CommandGroup(namespace, name=name, help=help_text or f"Commands of {name}; `swift` offers all packages'.")
+    return CommandGroup(
+        namespace, name=name, help=help_text or f"Commands of {name}; `swift` offers all packages'."
+    )
 
 
 def run_group(group: click.Group) -> None:
@@ -108,3 +117,7 @@ def main() -> None:
             "swift COMMAND --help explains one command; swift doctor shows what this machine can do.",
         )
     )
+
+
+if __name__ == "__main__":
+    main()

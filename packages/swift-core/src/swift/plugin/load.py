@@ -56,16 +56,18 @@ def _load_file(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - a plugin may raise anything; all of it is the user's to read
+    except Exception as error:
         sys.modules.pop(name, None)
-        raise ConfigError(f"plugin {str(path)!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"plugin {str(path)!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     _loaded[path] = content
 
 
 def _load_module(name: str) -> None:
     try:
         importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001 - see above
+    except Exception as error:
         raise ConfigError(
             f"plugin module {name!r} cannot be imported: {type(error).__name__}: {error}",
             "name a .py file or an installed module",

@@ -1,8 +1,8 @@
 """Decorators that put a class or factory into a registry; one mechanism for every kind.
 
-    @register_reward("short")
-    def short(prompts, completions, **columns):
-        return [-len(text) / 100 for text in completions]
+@register_reward("short")
+def short(prompts, completions, **columns):
+    return [-len(text) / 100 for text in completions]
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ Target = TypeVar("Target", bound=Callable[..., Any])
 
 
 def _decorator(kind: Registry) -> Callable[..., Callable[[Target], Target]]:
-    def register(name: str, *, config: type[BaseModel] | None = None, **attributes: Any) -> Callable[[Target], Target]:
+    def register(
+        name: str, *, config: type[BaseModel] | None = None, **attributes: Any
+    ) -> Callable[[Target], Target]:
         def keep(target: Target) -> Target:
             summary = (target.__doc__ or "").strip().partition("\n")[0]
             kind.register(Component(name, target, config, summary, tuple(attributes.items())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,14 @@ import yaml
 from swift.core.errors import ConfigError
 
 KeyPath = tuple[str, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-4 is a number (YAML 1.1 asks for 1.0e-4 and would keep the text)."""
+
+
+_EXPONENT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))  # type: ignore[no-untyped-call]
 
 
 @dataclass(slots=True)
@@ -56,39 +65,59 @@ def parse_document(text: str, name: str = "<string>") -> Document:
     """Parse YAML text; name is what errors call it."""
     document = Document()
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        loader = yaml.SafeLoader("")
+        node = yaml.compose(text, Loader=_Loader)
+        loader = _Loader("")
         if node is None:
             return document
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{name}:1: the file holds no sections", "write 'model:', 'data:', 'train:', ...")
+            raise ConfigError(
+                f"{name}:1: the file holds no sections", "write 'model:', 'data:', 'train:', ..."
+            )
         document.values = _walk(node, (), document, name, loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:  # such as a control character
+        raise ConfigError(f"{name}: not valid YAML: {error}") from error
+    except RecursionError:
+        raise ConfigError(
+            f"{name}: nested without end", "an alias (*name) stands inside its own anchor (&name)"
+        ) from None
     return document
 
 
-def _walk(node: yaml.Node, path: KeyPath, document: Document, name: str, loader: yaml.SafeLoader) -> Any:
+def _walk(node: yaml.Node, path: KeyPath, document: Document, name: str, loader: _Loader) -> Any:
     place = f"{name}:{node.start_mark.line + 1}"
     document.places.setdefault(path, place)
     if not isinstance(node, yaml.MappingNode):
         return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+    _check_written_once(node, path, name, loader)
+    loader.flatten_mapping(node)  # "<<" puts its keys first, so that the mapping's own ones win
     values: dict[str, Any] = {}
-    loader.flatten_mapping(node)
     for key_node, value_node in node.value:
-        key = str(loader.construct_object(key_node, deep=True))  # type: ignore[no-untyped-call]
-        line = key_node.start_mark.line + 1
-        if key in values:
-            raise ConfigError(
-                f"{name}:{line}: key {'.'.join((*path, key))!r} is written twice "
-                f"(first at {document.places[(*path, key)]})",
-                "remove one of the two",
-            )
-        document.places[(*path, key)] = f"{name}:{line}"
+        key = _key(key_node, loader)
+        document.places[(*path, key)] = f"{name}:{key_node.start_mark.line + 1}"
         values[key] = _walk(value_node, (*path, key), document, name, loader)
     return values
+
+
+def _check_written_once(node: yaml.MappingNode, path: KeyPath, name: str, loader: _Loader) -> None:
+    lines: dict[str, int] = {}
+    for key_node, _ in node.value:
+        key, line = _key(key_node, loader), key_node.start_mark.line + 1
+        if key in lines:
+            raise ConfigError(
+                f"{name}:{line}: key {'.'.join((*path, key))!r} is written twice, first at line {lines[key]}",
+                "remove one of the two",
+            )
+        lines[key] = line
+
+
+def _key(node: yaml.Node, loader: _Loader) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return str(node.value)  # as written: "on" is a name here, not a truth value
+    return str(loader.construct_object(node, deep=True))  # type: ignore[no-untyped-call]
 
 
 def override(document: Document, assignment: str) -> None:
@@ -104,7 +133,7 @@ def override(document: Document, assignment: str) -> None:
             f"override {assignment!r} is not of the form section.key=value", "for example train.max_steps=20"
         )
     try:
-        value = yaml.safe_load(raw) if raw else None
+        value = yaml.load(raw, Loader=_Loader) if raw else None
     except yaml.YAMLError:
         value = raw  # such as a path with a colon: take it literally
     values = document.values
@@ -116,4 +145,6 @@ def override(document: Document, assignment: str) -> None:
             raise ConfigError(f"override {assignment!r}: {part!r} holds a value, not keys")
         values = below
     values[path[-1]] = value
+    for below_path in [known for known in document.places if known[: len(path)] == path]:
+        del document.places[below_path]  # what the file said there is gone
     document.places[path] = f"command line ({assignment})"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from swift.core.config.schema import (
     PluginsConfig,
 )
 from swift.core.errors import ConfigError, RegistryError, did_you_mean, nearest
-from swift.plugin.load import load_plugins
 from swift.core.registry import Registry, engines, objectives, strategies, tuners
+from swift.plugin.load import load_plugins
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _split(
     """Give each config the keys it owns; a key that none of the chosen ones owns is an error."""
     chosen: dict[str, type[BaseModel] | None] = dict(classes)
     for choice in CHOICES.get(section, ()):
-        name = values.get(choice.key, _default(classes, choice.key))
+        name = values[choice.key] if choice.key in values else _installed_default(choice, classes)
         chosen[choice.part] = _component_config(choice, name, section, document)
     configs = {part: config for part, config in chosen.items() if config is not None}
     owners = key_owners(configs, section)
@@ -193,16 +196,17 @@ def key_owners(configs: Mapping[str, type[BaseModel]], section: str) -> dict[str
     return owners
 
 
-def _default(classes: Mapping[str, type[Config]], key: str) -> Any:
-    for config in classes.values():
-        if key in config.model_fields:
-            return config.model_fields[key].default
-    raise KeyError(key)
+def _installed_default(choice: Choice, classes: Mapping[str, type[Config]]) -> Any:
+    """The default choice, or None where no installed package brings it: only its use is an error."""
+    name = next(
+        config.model_fields[choice.key].default
+        for config in classes.values()
+        if choice.key in config.model_fields
+    )
+    return name if name in choice.registry else None
 
 
-def _component_config(
-    choice: Choice, name: Any, section: str, document: Document
-) -> type[BaseModel] | None:
+def _component_config(choice: Choice, name: Any, section: str, document: Document) -> type[BaseModel] | None:
     if name is None:
         return None
     place = document.place((section, choice.key))
@@ -217,9 +221,7 @@ def _component_config(
         raise RegistryError(f"{place}: '{section}.{choice.key}': {error.problem}", error.remedy) from None
 
 
-def _validated(
-    config: type[BaseModel], values: Mapping[str, Any], section: str, document: Document
-) -> Any:
+def _validated(config: type[BaseModel], values: Mapping[str, Any], section: str, document: Document) -> Any:
     try:
         return config.model_validate(dict(values))
     except ValidationError as error:
@@ -246,14 +248,14 @@ def _remedy_for_section(section: str) -> str:
 
 
 def _remedy_for_key(section: str, key: str, owners: Mapping[str, str]) -> str:
-    claimants = [
-        f"{choice.key}: {name}"
-        for choice in CHOICES.get(section, ())
-        for name in choice.registry.names()
-        if _offers(choice.registry, name, key)
-    ]
-    if claimants:
-        return f"'{section}.{key}' belongs to {section}.{{{' | '.join(claimants)}}}, which is not chosen here"
+    for choice in CHOICES.get(section, ()):
+        claimants = [
+            name for name, config in _component_configs(choice.registry) if key in config.model_fields
+        ]
+        if claimants:
+            return (
+                f"it belongs to '{section}.{choice.key}' {' or '.join(claimants)}, which is not chosen here"
+            )
     elsewhere = [other for other, keys in all_keys().items() if other != section and key in keys]
     near = nearest(key, owners)
     if elsewhere and not near:
@@ -261,25 +263,29 @@ def _remedy_for_key(section: str, key: str, owners: Mapping[str, str]) -> str:
     return did_you_mean(key, owners)
 
 
-def _offers(registry: Registry, name: str, key: str) -> bool:
-    config = registry.get(name).config
-    return config is not None and key in config.model_fields
+def _component_configs(registry: Registry) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Name and config of each component that has one; a broken package does not hide the others."""
+    for name in registry.names():
+        try:
+            config = registry.get(name).config
+        except RegistryError as error:
+            logger.warning("%s", error)
+            continue
+        if config is not None:
+            yield name, config
 
 
 def all_keys() -> dict[str, set[str]]:
     """Every key of every section, those of components that are not chosen included."""
     return {
-        section: {
-            key for config in section_configs(section) for key in config[1].model_fields
-        }
+        section: {key for config in section_configs(section) for key in config[1].model_fields}
         for section in SECTIONS
     }
 
 
-def section_configs(section: str) -> Iterable[tuple[str, type[BaseModel]]]:
+def section_configs(section: str) -> Iterator[tuple[str, type[BaseModel]]]:
     """(heading, config class) of every config that can own keys of a section, for help pages."""
     yield from SECTIONS[section].items()
     for choice in CHOICES.get(section, ()):
-        for component in choice.registry.all():
-            if component.config is not None:
-                yield f"{choice.key}: {component.name}", component.config
+        for name, config in _component_configs(choice.registry):
+            yield f"{choice.key}: {name}", config

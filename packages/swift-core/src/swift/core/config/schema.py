@@ -22,15 +22,21 @@ class ModelConfig(Config):
     """model: which weights and tokenizer."""
 
     model_id: str = Field(
-        "tiny/qwen3", description="local folder, hub id, short name, or tiny/NAME (random weights, no download)"
+        "tiny/qwen3",
+        description="local folder, hub id, short name, or tiny/NAME (random weights, no download)",
     )
-    ref_model_id: str | None = Field(None, description="reference policy of preference and RL stages; default: the start of model_id")
+    ref_model_id: str | None = Field(
+        None, description="reference policy of preference and RL stages; default: the start of model_id"
+    )
     adapter: str | None = Field(None, description="folder of an adapter to start from")
     hub: Literal["huggingface", "modelscope"] = Field("huggingface", description="where ids are fetched from")
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
-    chat_template: str | None = Field(None, description="jinja file, or the name of a built-in template, for a tokenizer without one")
+    chat_template: str | None = Field(
+        None, description="jinja file, or the name of a built-in template, for a tokenizer without one"
+    )
     attn_implementation: str | None = Field(
-        None, description="attention of transformers (sdpa, eager, flash_attention_2, ...); default: swift_varlen when packing, else sdpa"
+        None,
+        description="attention of transformers (sdpa, eager); default: sdpa, or swift_varlen when packing",
     )
     trust_remote_code: bool = Field(False, description="run model code that comes with the weights")
 
@@ -42,23 +48,34 @@ class DataConfig(Config):
         default_factory=list,
         description="file, folder, registered name or hub id, or a list of them",
     )
-    val_dataset_name: Names = Field(default_factory=list, description="held-out data; default: split_ratio of dataset_name")
+    val_dataset_name: Names = Field(
+        default_factory=list, description="held-out data; default: split_ratio of dataset_name"
+    )
     split_ratio: Fraction = Field(0.0, description="share of the rows held out for evaluation")
     split: str = Field("train", description="split of hub data sets")
     task_type: Literal["causal_lm", "text", "preference", "prompt"] | None = Field(
         None, description="how rows are encoded; default: what the stage needs"
     )
-    columns: dict[str, str] = Field(default_factory=dict, description="own column name -> standard column name")
-    weights: list[float] | None = Field(None, description="mix data sets by these sampling weights instead of joining them")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="own column name -> standard column name"
+    )
+    weights: list[float] | None = Field(
+        None, description="mix data sets by these sampling weights instead of joining them"
+    )
     max_samples: PositiveInt | None = Field(None, description="use at most so many rows of each data set")
     shuffle: bool = Field(True, description="shuffle rows before the split, with train.seed")
     streaming: bool = Field(False, description="read and encode while training; needs train.max_steps")
-    max_length: PositiveInt = Field(2048, description="longest sample, in tokens; also the capacity of a pack")
+    max_length: PositiveInt = Field(
+        2048, description="longest sample, in tokens; also the capacity of a pack"
+    )
     truncation: Literal["right", "left", "delete", "split"] = Field(
-        "delete", description="what happens to a longer sample: cut its end or start, drop it, or cut it into several"
+        "delete",
+        description="what happens to a longer sample: cut its end or start, drop it, or cut it into several",
     )
     loss_turns: Literal["all", "last"] = Field("all", description="which assistant turns are learned")
-    packing: bool = Field(False, description="join samples into packs of max_length without mixing their attention")
+    packing: bool = Field(
+        False, description="join samples into packs of max_length without mixing their attention"
+    )
     padding_free: bool = Field(False, description="lay each batch out as one sequence instead of padding it")
     on_error: Literal["raise", "skip"] = Field("raise", description="skip counts unusable rows and goes on")
 
@@ -67,13 +84,21 @@ class LoopConfig(Config):
     """train: the loop."""
 
     stage: str = Field("sft", description="objective: pt, sft, dpo, grpo, ...")
-    tuner_strategy: str | None = Field(None, description="which parameters train: full, lora, qlora, ...; default: all")
-    per_device_train_batch_size: PositiveInt = Field(8, description="samples (or packs) a step on each device")
-    per_device_eval_batch_size: PositiveInt = Field(8, description="samples an evaluation step on each device")
+    tuner_strategy: str | None = Field(
+        None, description="which parameters train: full, lora, qlora, ...; default: all"
+    )
+    per_device_train_batch_size: PositiveInt = Field(
+        8, description="samples (or packs) a step on each device"
+    )
+    per_device_eval_batch_size: PositiveInt = Field(
+        8, description="samples an evaluation step on each device"
+    )
     gradient_accumulation_steps: PositiveInt = Field(1, description="micro-batches an optimiser step")
     num_train_epochs: NonNegative = Field(1.0, description="passes over the data")
     max_steps: int = Field(-1, ge=-1, description="optimiser steps; -1: num_train_epochs decides")
-    eval_steps: PositiveInt | None = Field(None, description="evaluate every so many steps; default: at the end")
+    eval_steps: PositiveInt | None = Field(
+        None, description="evaluate every so many steps; default: at the end"
+    )
     seed: int = Field(42, ge=0, description="seed of data order, initialisation, dropout and sampling")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="compute precision; auto: bfloat16 on a GPU that has it, float32 on CPU"
@@ -87,7 +112,9 @@ class OptimConfig(Config):
 
     optim: str = Field("adamw_torch", description="optimiser, by its transformers name")
     learning_rate: float | None = Field(
-        None, gt=0, description="peak learning rate; default: the stage's own (sft/pt: 1e-4 with an adapter, 1e-5 without)"
+        None,
+        gt=0,
+        description="peak learning rate; default: the stage's own (sft, pt: 1e-4 with an adapter, else 1e-5)",
     )
     weight_decay: NonNegative = Field(0.0, description="decoupled weight decay")
     adam_beta1: Fraction = Field(0.9, description="decay of the first moment")
@@ -103,7 +130,9 @@ class CheckpointConfig(Config):
     """train: what is kept."""
 
     output_dir: str = Field("output", description="folder of the run")
-    save_steps: PositiveInt | None = Field(None, description="checkpoint every so many steps; default: at the end")
+    save_steps: PositiveInt | None = Field(
+        None, description="checkpoint every so many steps; default: at the end"
+    )
     save_total_limit: PositiveInt | None = Field(2, description="keep so many checkpoints, the newest ones")
     resume: bool = Field(False, description="continue the run in output_dir from its last good checkpoint")
     resume_from_checkpoint: str | None = Field(None, description="continue from this checkpoint folder")
@@ -114,7 +143,9 @@ class LoggingConfig(Config):
     """train: what is reported."""
 
     logging_steps: PositiveInt = Field(1, description="report every so many steps")
-    report_to: Names = Field(default_factory=list, description="tensorboard, wandb, ...; console and metrics.jsonl always")
+    report_to: Names = Field(
+        default_factory=list, description="tensorboard, wandb, ...; console and metrics.jsonl always"
+    )
     progress: bool = Field(True, description="progress bar on a terminal")
 
 
@@ -137,7 +168,9 @@ class InferConfig(Config):
     system: str | None = Field(None, description="system message put before every chat")
     host: str = Field("127.0.0.1", description="address the server listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the server listens on; 0: any free one")
-    served_model_name: str | None = Field(None, description="model name in the API; default: the folder's name")
+    served_model_name: str | None = Field(
+        None, description="model name in the API; default: the folder's name"
+    )
 
 
 class EvalConfig(Config):

@@ -1,0 +1,38 @@
+"""Settings of every test: no network, few threads, caches in a folder that goes away."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Read by libraries while they are imported, so set before any of them is; child processes inherit them.
+_caches = tempfile.TemporaryDirectory(prefix="swift-tests-", ignore_cleanup_errors=True)
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HOME": _caches.name,
+    "TOKENIZERS_PARALLELISM": "false",
+}
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Delete the caches."""
+    _caches.cleanup()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the weights, configuration and tokenizer of tiny/qwen3."""
+    import torch
+
+    from swift.core.config.schema import ModelConfig
+    from swift.core.models.load import load_model, load_processor, save_model
+
+    folder = tmp_path_factory.mktemp("tiny-qwen3")
+    config = ModelConfig()
+    save_model(load_model(config, dtype=torch.float32, device="cpu"), load_processor(config), folder)
+    return folder
