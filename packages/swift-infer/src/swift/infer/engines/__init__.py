@@ -1,0 +1,1 @@
+"""Who generates: one folder or file an engine, each an implementation of swift.core.protocols.Engine."""

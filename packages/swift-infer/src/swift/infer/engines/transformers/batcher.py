@@ -1,0 +1,162 @@
+"""The loop of continuous batching: sequences join and leave between two steps. One thread at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+import torch
+
+from swift.core.types import TokenDelta
+from swift.infer.engines.transformers.cache import RowCache
+from swift.infer.engines.transformers.config import TransformersEngineConfig
+from swift.infer.engines.transformers.masks import decode_masks
+from swift.infer.engines.transformers.model import LiveModel
+from swift.infer.engines.transformers.prefill import Prefill, group
+from swift.infer.engines.transformers.sampler import sample
+from swift.infer.engines.transformers.sequence import Sequence, failure
+
+logger = logging.getLogger(__name__)
+
+
+class Batcher:
+    """Waiting, being read, running: where every sequence is, and what one step does to it."""
+
+    def __init__(self, model: LiveModel, config: TransformersEngineConfig) -> None:
+        self._model = model
+        self._config = config
+        self._cache = RowCache(model.num_layers)
+        self._prefill: Prefill | None = None
+        self.waiting: deque[Sequence] = deque()
+        self.rows: list[Sequence] = []
+
+    @property
+    def reading(self) -> list[Sequence]:
+        """Sequences whose prompts are being read."""
+        return self._prefill.sequences if self._prefill is not None else []
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self.waiting or self.rows or self._prefill)
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence."""
+        self.waiting.append(sequence)
+
+    def step(self) -> list[TokenDelta]:
+        """Read some prompt tokens, then one new token for every running sequence.
+
+        A failure of the model (out of memory, say) ends the sequences that were in it, not the engine.
+        """
+        try:
+            with self._model.borrowed():
+                self._read_prompts()
+                deltas = self._decode() if self.rows else []
+        except RuntimeError as error:
+            logger.exception("a step of the transformers engine failed")
+            return self.drop_all(f"the model failed: {type(error).__name__}: {error}", keep_waiting=True)
+        if not self.rows and self._prefill is None:
+            self._cache.clear()
+        return deltas
+
+    def drop(self, request_ids: set[str]) -> list[TokenDelta]:
+        """Abort requests wherever they are; the last deltas of those that were found."""
+        dropped = [one for one in self.waiting if one.request.request_id in request_ids]
+        self.waiting = deque(one for one in self.waiting if one.request.request_id not in request_ids)
+        for one in (*self.rows, *self.reading):
+            if one.request.request_id in request_ids:
+                one.finish_reason = "abort"
+                dropped.append(one)
+        if self._prefill is not None:
+            self._prefill.sequences = [one for one in self._prefill.sequences if one.finish_reason is None]
+            if not self._prefill.sequences:
+                self._prefill = None
+        self._compact()
+        return [TokenDelta(request_id=one.request.request_id, finish_reason="abort") for one in dropped]
+
+    def drop_all(self, problem: str, keep_waiting: bool = False) -> list[TokenDelta]:
+        """Fail everything that runs, and what waits too unless it may be tried afterwards."""
+        failed = [*self.rows, *self.reading]
+        if not keep_waiting:
+            failed += self.waiting
+            self.waiting.clear()
+        self.rows, self._prefill = [], None
+        self._cache.clear()
+        return [failure(one.request.request_id, problem) for one in failed]
+
+    def _read_prompts(self) -> None:
+        budget = self._config.max_batch_tokens
+        if self._prefill is None:
+            self._admit()
+        if self._prefill is None:
+            return
+        self._prefill.advance(self._model, budget)
+        if self._prefill.done:
+            finished, self._prefill = self._prefill, None
+            for sequence, cache, index, length in finished.rows():
+                self._join(sequence)
+                self._cache.place(len(self.rows) - 1, cache, index, length)
+                sequence.length = length
+
+    def _admit(self) -> None:
+        """Take waiting sequences in their order while there is room; prompts of one token run at once."""
+        admitted: list[Sequence] = []
+        running = list(self.rows)
+        while self.waiting and self._fits([*running, *admitted], self.waiting[0]):
+            one = self.waiting.popleft()
+            if one.prefix:
+                admitted.append(one)
+            else:
+                self._join(one)
+                running.append(one)
+        if not admitted:
+            return
+        together = group(admitted, self._config.max_batch_tokens)
+        self._prefill = Prefill(together)
+        kept = set(map(id, together))
+        self.waiting.extendleft(one for one in reversed(admitted) if id(one) not in kept)
+
+    def _fits(self, present: list[Sequence], candidate: Sequence) -> bool:
+        """Room is rows times the longest one, at their ends: nobody is ever thrown out for want of it."""
+        count = len(present) + 1
+        longest = max((one.most for one in present), default=0)
+        return (
+            count <= self._config.max_running
+            and count * max(longest, candidate.most) <= self._config.kv_tokens
+        )
+
+    def _join(self, sequence: Sequence) -> None:
+        self.rows.append(sequence)
+        self._cache.reserve(len(self.rows), len(sequence.request.prompt_ids))
+
+    def _decode(self) -> list[TokenDelta]:
+        device = self._model.device
+        counts = [one.length for one in self.rows]
+        longest = max(counts)
+        self._cache.reserve(len(self.rows), longest + 1)
+        lengths = torch.tensor(counts, device=device)
+        self._cache.begin(lengths, longest)
+        logits = self._model.logits(
+            input_ids=torch.tensor([[one.last] for one in self.rows], device=device),
+            position_ids=lengths[:, None],
+            attention_mask=decode_masks(self._model.config, lengths, longest + 1, self._model.dtype),
+            past_key_values=self._cache,
+        )
+        drawn = sample(logits, [one.draw() for one in self.rows])
+        deltas = [one.accept(token) for one, token in zip(self.rows, drawn, strict=True)]
+        self._compact()
+        return deltas
+
+    def _compact(self) -> None:
+        """Let finished rows leave: the last running ones move into their places."""
+        row = 0
+        while row < len(self.rows):
+            if self.rows[row].finish_reason is None:
+                row += 1
+                continue
+            last = self.rows.pop()
+            if row < len(self.rows):
+                if last.finish_reason is None:
+                    self._cache.move(len(self.rows), row, last.length)
+                self.rows[row] = last

@@ -1,0 +1,132 @@
+"""Keys and values of the running sequences: row r of every layer belongs to running sequence r.
+
+Shapes: R rows, C columns (tokens), K key heads, D head size. Token t of a sequence lies in column t.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+MIN_COLUMNS = 64
+
+
+class RowLayer(CacheLayerMixin):  # type: ignore[misc]
+    """Keys and values [R, K, C, D] of one layer; grows by doubling."""
+
+    is_sliding = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: torch.Tensor | None = None
+        self.values: torch.Tensor | None = None
+        self.needed = (0, 0)
+        self.rows = torch.empty(0, dtype=torch.long)
+        self.columns = torch.empty(0, dtype=torch.long)
+        self.width = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Allocate, or grow to, the rows and columns that are needed."""
+        self.keys = self._grown(self.keys, key_states)
+        self.values = self._grown(self.values, value_states)
+        self.is_initialized = True
+
+    def _grown(self, old: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+        rows, columns = self.needed
+        if old is not None and old.shape[0] >= rows and old.shape[2] >= columns:
+            return old
+        if old is not None:
+            rows, columns = max(rows, old.shape[0]), max(columns, old.shape[2])
+        # zeros: columns that no token has filled are masked, and a masked NaN would still spread
+        new = like.new_zeros(rows, like.shape[1], columns, like.shape[3])
+        if old is not None:
+            new[: old.shape[0], :, : old.shape[2]] = old
+        return new
+
+    def place(self, row: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Copy a prompt's keys and values [K, T, D] into a row."""
+        self.lazy_initialization(keys[None], values[None])
+        assert self.keys is not None and self.values is not None
+        self.keys[row, :, : keys.shape[1]] = keys
+        self.values[row, :, : values.shape[1]] = values
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first length tokens of one row over another."""
+        if self.keys is None or self.values is None:
+            return
+        self.keys[target, :, :length] = self.keys[source, :, :length]
+        self.values[target, :, :length] = self.values[source, :, :length]
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append one token a row, [B, K, 1, D], and give back the first B rows up to the longest."""
+        self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        self.keys[self.rows, :, self.columns] = key_states[:, :, 0]
+        self.values[self.rows, :, self.columns] = value_states[:, :, 0]
+        count = key_states.shape[0]
+        return self.keys[:count, :, : self.width], self.values[:count, :, : self.width]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """(columns attended to, offset of the first one)."""
+        return self.width, 0
+
+    def get_seq_length(self) -> int:
+        """Tokens of the longest row before this step."""
+        return max(self.width - 1, 0)
+
+    def get_max_length(self) -> int:
+        """-1: grows on demand."""
+        return -1
+
+
+class RowCache(Cache):  # type: ignore[misc]
+    """One RowLayer a layer, and the place where the next token of every row goes."""
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__(layers=[RowLayer() for _ in range(num_layers)])
+        self.capacity = (0, 0)
+
+    def reserve(self, rows: int, columns: int) -> None:
+        """Make room before rows are placed or extended; growth doubles, so copies stay rare."""
+        have_rows, have_columns = self.capacity
+        if rows > have_rows or columns > have_columns:
+            grown_rows = max(rows, have_rows if rows <= have_rows else 2 * have_rows)
+            grown_columns = max(
+                columns, MIN_COLUMNS, have_columns if columns <= have_columns else 2 * have_columns
+            )
+            self.capacity = (grown_rows, grown_columns)
+            for layer in self.layers:
+                layer.needed = self.capacity
+
+    def place(self, row: int, prompts: Cache, index: int, length: int) -> None:
+        """Copy the first length tokens of prompt `index` of a prefilled cache into a row."""
+        for layer, source in zip(self.layers, prompts.layers, strict=True):
+            layer.place(row, source.keys[index, :, :length], source.values[index, :, :length])
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy a row over another whose sequence has left."""
+        for layer in self.layers:
+            layer.move(source, target, length)
+
+    def begin(self, lengths: torch.Tensor, longest: int) -> None:
+        """Tell the layers where this step's tokens go.
+
+        Args:
+            lengths: int64 [B], tokens that each row holds already.
+            longest: the greatest of them.
+        """
+        rows = torch.arange(lengths.shape[0], device=lengths.device)
+        for layer in self.layers:
+            layer.rows, layer.columns, layer.width = rows, lengths, longest + 1
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self.capacity = (0, 0)
+        for layer in self.layers:
+            layer.keys = layer.values = None
+            layer.is_initialized = False
+            layer.needed = (0, 0)

@@ -1,0 +1,246 @@
+"""The engine as others see it: iterators and streams over one batcher that any thread may drive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import torch
+
+from swift.core.errors import EngineError
+from swift.core.types import EngineHealth, GenerationRequest, TokenDelta
+from swift.infer.engines.transformers import sequence as sequences
+from swift.infer.engines.transformers.batcher import Batcher
+from swift.infer.engines.transformers.config import TransformersEngineConfig
+from swift.infer.engines.transformers.detokenize import decoder
+from swift.infer.engines.transformers.model import LiveModel
+
+Sink = Callable[[TokenDelta], None]
+
+
+class TransformersEngine:
+    """Continuous batching over a live transformers model; the model object is shared, never copied.
+
+    generate() works in the calling thread; the first stream() starts one background thread. Both may be used
+    at once: whoever drives the loop serves every request. The owner may change weights between the deltas of
+    generate() (then call update_weights()), but must not train while streams run.
+
+    Args:
+        model: causal language model, in any mode, with or without a peft wrapper.
+        tokenizer: its tokenizer.
+        config: limits of the batch.
+        max_length: longest prompt and answer together, in tokens; default: the model's own limit.
+
+    Raises:
+        EngineError: a model whose state is not keys and values by position.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        config: TransformersEngineConfig | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        config = config or TransformersEngineConfig()
+        self._model = LiveModel(model)
+        self._decode = decoder(tokenizer)
+        self._stops = stop_tokens(self._model.base, tokenizer)
+        self._limits = sequences.Limits(
+            max_length or self._model.max_length, config.kv_tokens, self._model.vocab_size
+        )
+        self._batcher = Batcher(self._model, config)
+        self._driving = threading.Lock()
+        self._guard = threading.Lock()
+        self._sinks: dict[str, Sink] = {}
+        self._arrivals: SimpleQueue[GenerationRequest] = SimpleQueue()
+        self._departures: SimpleQueue[str] = SimpleQueue()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._death = ""
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest prompt and answer together, in tokens."""
+        return self._limits.context
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[TokenDelta]:
+        """Deltas of all requests, interleaved as they come; leaving early aborts what is unfinished.
+
+        Raises:
+            EngineError: the engine is closed, or an id is in use. A request that cannot be run ends with a
+                delta of finish_reason "error" instead.
+        """
+        mine: deque[TokenDelta] = deque()
+        unfinished: set[str] = set()
+        try:
+            for request in requests:
+                self._submit(request, mine.append)
+                unfinished.add(request.request_id)
+            while unfinished:
+                if not mine:
+                    self._drive(lambda: not mine)
+                while mine:
+                    delta = mine.popleft()
+                    if delta.finish_reason is not None:
+                        unfinished.discard(delta.request_id)
+                    yield delta
+        finally:
+            for request_id in unfinished:
+                self.abort(request_id)
+            if unfinished:
+                self._drive(lambda: True)
+
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[TokenDelta]:
+        """Deltas of one request; leaving the loop early aborts it.
+
+        Raises:
+            EngineError: the engine is closed, or the id is in use.
+        """
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[TokenDelta] = asyncio.Queue()
+
+        def sink(delta: TokenDelta) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody listens any more
+                loop.call_soon_threadsafe(queue.put_nowait, delta)
+
+        self._submit(request, sink)
+        self._start()
+        finished = False
+        try:
+            while not finished:
+                delta = await queue.get()
+                finished = delta.finish_reason is not None
+                yield delta
+        finally:
+            if not finished:
+                self.abort(request.request_id)
+
+    def abort(self, request_id: str) -> None:
+        """End a request; unknown and finished ones are ignored."""
+        self._departures.put(request_id)
+        self._wake.set()
+
+    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]] | None = None) -> None:
+        """Copy weights by parameter name between two steps; None: the shared tensors changed in place.
+
+        Nothing of the old weights is kept beyond the keys and values of running requests.
+
+        Raises:
+            EngineError: unknown name or wrong shape; no weight has changed then.
+        """
+        if weights is not None:
+            with self._driving:
+                self._model.load(weights)
+
+    def health(self) -> EngineHealth:
+        """Whether requests are taken, and how many run and wait."""
+        waiting = len(self._batcher.waiting) + self._arrivals.qsize()
+        running = len(self._batcher.rows) + len(self._batcher.reading)
+        detail = self._death or ("closed" if self._closed else "")
+        return EngineHealth(ready=not detail, running=running, waiting=waiting, detail=detail)
+
+    def close(self) -> None:
+        """Fail what is unfinished and stop the thread; safe to call twice."""
+        with self._guard:
+            self._closed = True
+            thread, self._thread = self._thread, None
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        with self._driving:
+            self._fail_all("the engine was closed")
+
+    def _submit(self, request: GenerationRequest, sink: Sink) -> None:
+        with self._guard:
+            if self._closed or self._death:
+                raise EngineError(f"the engine is {self._death or 'closed'}", "build another one")
+            if request.request_id in self._sinks:
+                raise EngineError(
+                    f"request id {request.request_id!r} is in use", "give every request its own id"
+                )
+            self._sinks[request.request_id] = sink
+        self._arrivals.put(request)
+        self._wake.set()
+
+    def _start(self) -> None:
+        with self._guard:
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._serve, name="swift-engine", daemon=True)
+                self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._closed:
+            if self._idle():
+                self._wake.wait()
+                self._wake.clear()
+            else:
+                self._drive(lambda: True)
+
+    def _idle(self) -> bool:
+        return self._arrivals.empty() and self._departures.empty() and not self._batcher.busy
+
+    def _drive(self, wanted: Callable[[], bool]) -> None:
+        """One step for everybody, unless another thread has meanwhile done what was wanted."""
+        with self._driving:
+            if not wanted():
+                return
+            try:
+                self._receive()
+                if self._batcher.busy:
+                    self._deliver(self._batcher.step())
+            except BaseException as error:  # reported to everyone who waits, then to the caller
+                if not isinstance(error, KeyboardInterrupt):
+                    self._death = f"dead: {type(error).__name__}: {error}"
+                self._fail_all(self._death or "interrupted")
+                raise
+
+    def _receive(self) -> None:
+        for request in drained(self._arrivals):
+            begun = sequences.begin(request, self._limits, self._decode, self._stops)
+            if isinstance(begun, TokenDelta):
+                self._deliver([begun])
+            else:
+                self._batcher.add(begun)
+        leaving = set(drained(self._departures))
+        if leaving:
+            self._deliver(self._batcher.drop(leaving))
+
+    def _deliver(self, deltas: Iterable[TokenDelta]) -> None:
+        for delta in deltas:
+            if delta.finish_reason is None:
+                sink = self._sinks.get(delta.request_id)
+            else:
+                sink = self._sinks.pop(delta.request_id, None)
+            if sink is not None:
+                sink(delta)
+
+    def _fail_all(self, problem: str) -> None:
+        arrived = [sequences.failure(request.request_id, problem) for request in drained(self._arrivals)]
+        self._deliver([*self._batcher.drop_all(problem), *arrived])
+
+
+def drained(queue: SimpleQueue[Any]) -> Iterator[Any]:
+    """Everything a queue holds now."""
+    with contextlib.suppress(Empty):
+        while True:
+            yield queue.get_nowait()
+
+
+def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Ids that end an answer: the generation config's and the tokenizer's.
+
+    Both, because a base model that learned to chat often ends with its tokenizer's token only.
+    """
+    generation = getattr(model, "generation_config", None)
+    ids = getattr(generation, "eos_token_id", None)
+    listed = ids if isinstance(ids, list) else [ids]
+    return frozenset(
+        token for token in (*listed, getattr(tokenizer, "eos_token_id", None)) if token is not None
+    )
