@@ -1,15 +1,16 @@
 """Attention over sequence boundaries without flash attention: the implementation called "swift_varlen".
 
-A packed batch is one row [1, T] that holds several sequences, each with positions that start again at 0. Attention
-within each sequence costs sum(t_i^2) instead of T^2, and no [T, T] mask is built. transformers offers two public
-tables for this, and this module registers one function in each:
+A packed batch is one row [1, T] that holds several sequences, each with positions that start again at 0.
+Attention within each sequence costs sum(t_i^2) instead of T^2, and no [T, T] mask is built. transformers
+offers two public tables for this, and this module registers one function in each:
 
-- `AttentionMaskInterface`: asked once per forward pass for a mask. For a packed batch it returns the boundaries, an
-  int32 tensor [N + 1] in the convention of cu_seq_lens; for any other batch what sdpa would get.
-- `AttentionInterface`: called by each layer. With boundaries it attends within each sequence, else it is sdpa.
+- `AttentionMaskInterface`: asked for a mask once per forward pass. For a packed batch it returns the
+  boundaries, an int32 tensor [N + 1] in the convention of cu_seq_lens; for any other batch sdpa's mask.
+- `AttentionInterface`: called by each layer. With boundaries it attends within each sequence, else it is
+  sdpa.
 
-Because boundaries travel in the mask's place, layers need no extra arguments, and a model that does something else
-with its mask fails at once instead of mixing sequences.
+Because boundaries travel in the mask's place, layers need no extra arguments, and a model that does something
+else with its mask fails at once instead of mixing sequences.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def varlen_mask(
 ) -> torch.Tensor | None:
     """Boundaries (int32 [N + 1], on the CPU) of a packed batch; otherwise sdpa's mask.
 
-    A packed batch announces itself by a causal mask that must not be skipped although nothing is padded or cached.
+    A packed batch announces itself by a causal mask that must not be skipped although nothing is padded or
+    cached.
     """
     may_be_packed = (
         batch_size == 1
@@ -88,7 +90,8 @@ def varlen_mask(
 def _boundaries(mask_function: MaskFunction, length: int, device: torch.device | str) -> torch.Tensor | None:
     """Read the boundaries off the diagonals beside the main one: 2T values of the mask instead of T^2.
 
-    None when a token sees its successor (attention is not causal) or every token its predecessor (one sequence).
+    None when a token sees its successor (attention is not causal) or every token its predecessor (a single
+    sequence).
     """
     zero = torch.zeros((), dtype=torch.long, device=device)
     later = torch.arange(1, length, device=device)
@@ -117,8 +120,8 @@ def varlen_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention of one layer: query [B, H, T, D], key and value [B, G, S, D] -> [B, T, H, D].
 
-    Packed batches bring their boundaries as a one-dimensional attention_mask, or, when the model was not given
-    position_ids that start again, in cu_seq_lens_q alone. Every other call is transformers' sdpa attention.
+    Packed batches bring their boundaries as a one-dimensional attention_mask, or, when the model was not
+    given position_ids that start again, in cu_seq_lens_q alone. Every other call is transformers' sdpa.
 
     Raises:
         ModelError: a packed batch meets an attention that cannot be cut at boundaries.
@@ -135,7 +138,7 @@ def varlen_attention(
     added = [name for name in UNSUPPORTED if kwargs.get(name) is not None]
     if added:
         raise ModelError(
-            f"{type(module).__name__} adds {', '.join(added)} to its attention, which packed batches do not support",
+            f"{type(module).__name__} adds {', '.join(added)} to its scores, which packing does not support",
             "set data.packing=false and data.padding_free=false, or use flash_attention_2",
         )
     return attend_segments(query, key, value, boundaries.tolist(), scaling, sliding_window, dropout), None
@@ -166,10 +169,10 @@ def _packed_boundaries(
 
 
 def supports_varlen(model: PreTrainedModel) -> bool:
-    """Whether packed batches are exact: every token mixer of the model goes through transformers' AttentionInterface.
+    """Whether packed batches are exact: every layer mixes tokens through transformers' AttentionInterface.
 
-    False for recurrent and linear-attention layers (they carry state across boundaries), for attention classes that
-    call no interface, for bidirectional models, and for scores with soft caps or sinks.
+    False for recurrent and linear-attention layers (they carry state across boundaries), for attention
+    classes that call no interface, for bidirectional models, and for scores with soft caps or sinks.
     """
     return why_not_varlen(model) is None
 
@@ -198,8 +201,8 @@ def why_not_varlen(model: PreTrainedModel) -> str | None:
         "sliding_attention",
         "chunked_attention",
     }
-    if mixers:
-        return f"its {', '.join(sorted(mixers))} layers carry state across boundaries"
+    if mixers or model._is_stateful:
+        return f"its {', '.join(sorted(mixers)) or 'recurrent'} layers carry state across boundaries"
     if getattr(text, "attn_logit_softcapping", None) is not None:
         return "it caps attention scores"
     if not (model._supports_sdpa and model._supports_attention_backend):

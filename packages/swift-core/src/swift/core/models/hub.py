@@ -72,7 +72,8 @@ def _download(model_id: str, repo: str, revision: str | None) -> Path:
     try:
         info = HfApi().model_info(repo, revision=revision, timeout=SECONDS_TO_ANSWER)
         files = [sibling.rfilename for sibling in info.siblings or ()]
-        return Path(snapshot_download(repo, revision=info.sha, allow_patterns=_wanted(files)))
+        # By the name that was asked for, not by commit: only so the cache is found again without the hub.
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=_wanted(files)))
     except GatedRepoError as error:
         raise _unavailable(
             model_id, repo, "Hugging Face", "access to it must be requested there, then `hf auth login`"
@@ -106,7 +107,7 @@ def _from_modelscope(model_id: str, revision: str | None) -> Path:
         from modelscope import snapshot_download
     except ImportError as error:
         raise ModelError(
-            f"model {model_id!r} would be fetched from ModelScope as {repo!r}, but its client is not installed",
+            f"model {model_id!r} would be fetched from ModelScope as {repo!r}, but modelscope is missing",
             "pip install 'swift-core[modelscope]', or set model.model_id to a local folder",
         ) from error
     import requests

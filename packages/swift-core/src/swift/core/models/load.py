@@ -183,8 +183,8 @@ def _from_folder(
     absent = sorted(report["missing_keys"])
     if absent:
         raise ModelError(
-            f"model {config.model_id!r} lacks the weights of {len(absent)} parameters ({', '.join(absent[:3])}, ...)",
-            f"its files do not belong to {type(model).__name__}, or the download is incomplete: fetch it again",
+            f"model {config.model_id!r} lacks {len(absent)} weights, among them {', '.join(absent[:3])}",
+            f"its files are not those of a {type(model).__name__}, or incomplete: fetch or export it again",
         )
     return cast("PreTrainedModel", model)
 

@@ -1,1 +1,1 @@
-"""Tiny models of real architectures with random weights, and their tokenizer: everything runs without a network."""
+"""Tiny models of real architectures with random weights, and their tokenizer: no network needed."""

@@ -26,7 +26,7 @@ TEXT_SIZES: dict[str, Any] = {
     "eos_token_id": TOKEN_IDS[EOS],
     "pad_token_id": TOKEN_IDS[PAD],
 }
-"""About 1M parameters. Families add head_dim 32 where their architecture states it, and tie as the real ones do."""
+"""About 1M parameters. Families add head_dim 32 where they state one, and tie as the real ones do."""
 
 
 def tiny_tokenizer() -> Any:

@@ -1,7 +1,7 @@
 """Make the tokenizer of the tiny models: `python -m swift.core.models.tiny.train_tokenizer FOLDER`.
 
-Byte-level BPE on the text of `pydoc_data.topics` (the language reference that every Python brings) and some plain
-English. The same Python release gives the same files.
+Byte-level BPE on the text of `pydoc_data.topics` (the language reference that every Python brings) and some
+plain English. The same Python release gives the same files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from swift.core.models.tiny.vocabulary import (
@@ -40,7 +40,7 @@ Thank you very much for your help; I will think about it and let you know tomorr
 The picture shows two people who are standing in front of a house, and a red car on the street behind them.
 Translate the following sentence into English. Summarize this article. Classify each of these reviews.
 Here is an example: first we look at the problem, then we find out what is known, and finally we solve it.
-The user asked the assistant to call a tool with the name and arguments of a function, and to return its response.
+The user asked the assistant to call a tool with the name and arguments of a function and to return it.
 She said that he had been working there for many years, because his family needed the money.
 If you want to learn something new, start with a small part of it and repeat it until it becomes easy.
 Water boils at one hundred degrees. The sun rises in the east. Most birds can fly, but some cannot.
@@ -58,6 +58,9 @@ def corpus() -> Iterator[str]:
 def train() -> PreTrainedTokenizerFast:
     """Merges learned from corpus(), then the added tokens, and the chat template beside this module."""
     backend = Tokenizer(models.BPE())
+    backend.normalizer = (
+        normalizers.NFC()
+    )  # as Qwen2Tokenizer, which transformers may pick for a saved folder
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(SPLIT), "isolated"),

@@ -1,6 +1,7 @@
 """The vocabulary of the tiny models' tokenizer: byte-level merges first, then 32 added tokens.
 
-Names and roles follow the Qwen family, so that chat, tool, reasoning and vision code meets the spellings it expects.
+Names and roles follow the Qwen family, so that code for chat, tools, reasoning and vision meets the spellings
+that it expects.
 """
 
 from __future__ import annotations
