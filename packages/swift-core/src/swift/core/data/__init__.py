@@ -1,0 +1,1 @@
+"""Rows to samples: read, recognise, split, mix, encode, pack, collate."""

@@ -1,0 +1,78 @@
+"""Encoded samples in memory: flat arrays, so that a million of them are four objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from swift.core.types import Encoded
+
+Int32 = npt.NDArray[np.int32]
+
+
+class Tokens:
+    """Arrays of unequal lengths, end to end.
+
+    Args:
+        arrays: [T_i] each.
+    """
+
+    def __init__(self, arrays: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike) -> None:
+        self.flat = np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.zeros(0, dtype)
+        self.offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
+        np.cumsum([len(array) for array in arrays], out=self.offsets[1:])
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+
+
+class EncodedDataset(Dataset[Encoded]):
+    """A map-style data set of samples.
+
+    Args:
+        samples: what encode() gave, in order.
+
+    Attributes:
+        lengths: int64 [n] tokens of each sample; of a pair, of both together.
+    """
+
+    def __init__(self, samples: Sequence[Encoded]) -> None:
+        self._ids = Tokens([sample.input_ids for sample in samples], np.int32)
+        self._labels = Tokens([sample.labels for sample in samples], np.int32)
+        self._weights = {
+            index: sample.loss_weights
+            for index, sample in enumerate(samples)
+            if sample.loss_weights is not None
+        }
+        self._media: dict[int, dict[str, torch.Tensor]] = {
+            index: sample.media for index, sample in enumerate(samples) if sample.media is not None
+        }
+        self._columns: list[Mapping[str, Any]] = [sample.columns for sample in samples]
+        self._origins = [sample.origin for sample in samples]
+        rejected = [sample.rejected for sample in samples if sample.rejected is not None]
+        self._rejected = EncodedDataset(rejected) if rejected else None
+        self.lengths: npt.NDArray[np.int64] = np.diff(self._ids.offsets)
+        if self._rejected is not None:
+            self.lengths = self.lengths + self._rejected.lengths
+
+    def __len__(self) -> int:
+        return len(self._origins)
+
+    def __getitem__(self, index: int) -> Encoded:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        index %= len(self)
+        return Encoded(
+            self._ids[index],
+            self._labels[index],
+            loss_weights=self._weights.get(index),
+            media=self._media.get(index),
+            rejected=self._rejected[index] if self._rejected is not None else None,
+            columns=self._columns[index],
+            origin=self._origins[index],
+        )

@@ -1,0 +1,267 @@
+"""The template of chat models: conversations to tokens and labels, by the tokenizer's own jinja template."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from swift.core.errors import ConfigError, DataError
+from swift.core.template.constants import analyse
+from swift.core.template.media import MediaFamily, expand, has_media
+from swift.core.template.plan import Plan, plan_tokens
+from swift.core.template.render import Rendered, Renderer, RenderError
+from swift.core.template.request import LossTurns, Request, requests_of
+from swift.core.template.shape import Guard, Shape, compile_shape
+from swift.core.template.spans import closing_pattern, render_with_spans
+from swift.core.template.tokens import Tokens, tokenise, tokenise_slowly
+from swift.core.template.truncate import EncodeStatistics, Truncation, fit, is_learned
+from swift.core.template.words import WordMemory, has_safe_cuts
+from swift.core.types import Conversation, Encoded, Task
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+_SIMPLE_KEYS = frozenset({"role", "content", "loss"})
+MOST_SHAPES = 4096
+
+
+class ChatTemplate:
+    """Encodes rows in batches, exactly as the tokenizer's apply_chat_template and tokenizer would.
+
+    Rows of one shape (the same roles, plain contents) share one rendering; see shape.py for when that holds.
+    All other rows go through the real template one by one.
+
+    Args:
+        tokenizer: with a chat template, unless every row is plain text.
+        max_length: most tokens of a sample.
+        truncation: what happens to a longer one.
+        loss_turns: which assistant turns are learned; a message's own boolean "loss" overrides it.
+        task: what a row becomes (see types.Task).
+        media: family of a multimodal model.
+
+    Raises:
+        ModelError: turns are to be rendered and the tokenizer has no chat template.
+        ConfigError: truncation "split" for a task whose samples cannot be split.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_length: int,
+        truncation: Truncation = "delete",
+        loss_turns: LossTurns = "all",
+        task: Task = "causal_lm",
+        media: MediaFamily | None = None,
+    ) -> None:
+        if truncation == "split" and task in ("preference", "prompt"):
+            raise ConfigError(
+                f"data.truncation is 'split', but a {task} sample cannot be cut into several",
+                "use delete, right or left",
+            )
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.truncation: Truncation = truncation
+        self.loss_turns: LossTurns = loss_turns
+        self.task: Task = task
+        self.media = media
+        self.statistics = EncodeStatistics()
+        self.renderer = Renderer(tokenizer)
+        self.closing = closing_pattern(_special_tokens(tokenizer))
+        self.backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        self.memory = WordMemory(self.backend) if self.backend and has_safe_cuts(self.backend) else None
+        self._shapes: dict[Any, tuple[Shape, Plan | None] | None] = {}
+        self._guard: Guard | None = None
+        if task != "text":
+            self.renderer.source()
+
+    def encode(self, conversations: Sequence[Conversation]) -> list[Encoded]:
+        """Samples of these rows in order; a row may give none (dropped) or several (split).
+
+        Raises:
+            DataError: a row cannot be encoded; the message names its origin.
+            ModelError: turns in plain-text training with a tokenizer without chat template.
+        """
+        requests = [requests_of(row, self.task, self.loss_turns) for row in conversations]
+        flat = [request for row in requests for request in row]
+        tensors: dict[int, dict[str, torch.Tensor]] = {}
+        tokens = iter(self._tokens(flat, tensors))
+        samples: list[Encoded] = []
+        for row, asked in zip(conversations, requests, strict=True):
+            results = [next(tokens) for _ in asked]
+            samples += self._samples(row, results, tensors.get(id(row)))
+        return samples
+
+    def _tokens(
+        self, requests: Sequence[Request], tensors: dict[int, dict[str, torch.Tensor]]
+    ) -> list[Tokens]:
+        """Each request's tokens; rows of a planned shape go together, the rest in one batch."""
+        results: list[Tokens | None] = [None] * len(requests)
+        planned: dict[Plan, tuple[list[int], list[list[str]]]] = {}
+        rendered: list[tuple[int, Rendered]] = []
+        for number, request in enumerate(requests):
+            contents = _plain_contents(request)
+            found = self._shape(request) if contents is not None else None
+            if found is None or contents is None or not self._exchangeable(contents):
+                rendered.append((number, self._render(request, tensors)))
+            elif found[1] is None:
+                rendered.append((number, found[0].render(contents)))
+            else:
+                numbers, rows = planned.setdefault(found[1], ([], []))
+                numbers.append(number)
+                rows.append(contents)
+        for plan, (numbers, rows) in planned.items():
+            for number, tokens in zip(numbers, plan.encode(rows), strict=True):
+                results[number] = tokens
+        for (number, _), tokens in zip(rendered, self._tokenise([row for _, row in rendered]), strict=True):
+            results[number] = tokens
+        return [
+            (tokens[0], tokens[0]) if request.whole else tokens
+            for request, tokens in zip(requests, results, strict=True)
+            if tokens is not None
+        ]
+
+    def _tokenise(self, rows: list[Rendered]) -> list[Tokens]:
+        if self.backend is None:
+            return [tokenise_slowly(self.tokenizer, row) for row in rows]
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        return tokenise(self.backend, rows) if rows else []
+
+    def _shape(self, request: Request) -> tuple[Shape, Plan | None] | None:
+        roles = tuple([message["role"] for message in request.messages])
+        today = datetime.date.today() if analyse(self.renderer.source()).dated else None
+        key = (roles, request.learn, request.generation_prompt, today)
+        try:
+            return self._shapes[key]
+        except KeyError:
+            if len(self._shapes) >= MOST_SHAPES:
+                self._shapes.clear()
+        found = self._shapes[key] = self._compile(roles, request)
+        return found
+
+    def _compile(self, roles: tuple[str, ...], request: Request) -> tuple[Shape, Plan | None] | None:
+        constants = analyse(self.renderer.source())
+        if not constants.exchangeable:
+            return None
+        shape = compile_shape(
+            self.renderer, roles, request.learn, self.closing, generation_prompt=request.generation_prompt
+        )
+        if shape is None:
+            return None
+        if self.memory is None or self.backend is None:
+            return shape, None
+        return shape, plan_tokens(shape, self.backend, self.memory)
+
+    def _exchangeable(self, contents: list[str]) -> bool:
+        if self._guard is None:
+            added = [token.content for token in self.tokenizer.added_tokens_decoder.values()]
+            self._guard = Guard(analyse(self.renderer.source()), added)
+        return self._guard.admits(contents)
+
+    def _render(self, request: Request, tensors: dict[int, dict[str, torch.Tensor]]) -> Rendered:
+        row = request.conversation
+        if not request.messages:
+            return Rendered(self._plain_text(row.text or ""), [])
+        try:
+            if any(request.learn):
+                rendered = render_with_spans(
+                    self.renderer, request.messages, request.tools, request.learn, self.closing
+                )
+            else:
+                text = self.renderer.render(
+                    request.messages, request.tools, generation_prompt=request.generation_prompt
+                )
+                rendered = Rendered(text, [])
+        except RenderError as error:
+            raise DataError(
+                f"{row.origin}: the chat template cannot render this row: {error}",
+                "correct its turns, set data.on_error=skip, or choose another model.chat_template",
+            ) from error
+        return self._with_media(rendered, row, tensors) if has_media(row) else rendered
+
+    def _with_media(
+        self, rendered: Rendered, row: Conversation, tensors: dict[int, dict[str, torch.Tensor]]
+    ) -> Rendered:
+        if self.media is None:
+            raise DataError(
+                f"{row.origin}: the row has images, video or audio, which this model does not take",
+                "choose a multimodal model and pip install swift-mm, or remove the media columns",
+            )
+        inputs = self.media.prepare(row)
+        tensors[id(row)] = inputs.tensors
+        try:
+            return expand(rendered, self.media.placeholder, inputs.replacements)
+        except ValueError as error:
+            raise DataError(f"{row.origin}: {error}", "write one placeholder for each file") from error
+
+    def _plain_text(self, text: str) -> str:
+        """Text between the tokenizer's own beginning and end of a document."""
+        eos = self.tokenizer.eos_token or ""
+        bos = self.tokenizer.bos_token if getattr(self.tokenizer, "add_bos_token", False) else ""
+        return f"{bos or ''}{text}{eos}"
+
+    def _samples(
+        self, row: Conversation, results: list[Tokens], media: dict[str, torch.Tensor] | None
+    ) -> list[Encoded]:
+        """Truncate, count, and put the pieces of one row together."""
+        self.statistics.rows += 1
+        longest = max(len(ids) for ids, _ in results)
+        self.statistics.longest = max(self.statistics.longest, longest)
+        # cutting through the tokens of an image would leave tensors without their places
+        how: Truncation = "delete" if media else self.truncation
+        fitted = [self._fit(tokens, how) for tokens in results]
+        if not all(fitted):
+            self.statistics.drop(longest)
+            return []
+        if longest > self.max_length:
+            self.statistics.truncated += 1
+        columns = self._columns(row)
+        if self.task == "preference":
+            chosen, rejected = (self._encoded(pieces[0], row, media, columns) for pieces in fitted)
+            chosen.rejected = rejected
+            return [chosen]
+        return [self._encoded(piece, row, media, columns) for piece in fitted[0]]
+
+    def _fit(self, tokens: Tokens, how: Truncation) -> list[Tokens]:
+        pieces = [tokens] if len(tokens[0]) <= self.max_length else fit(tokens, self.max_length, how)
+        return pieces if self.task == "prompt" else [piece for piece in pieces if is_learned(piece)]
+
+    def _encoded(
+        self,
+        tokens: Tokens,
+        row: Conversation,
+        media: dict[str, torch.Tensor] | None,
+        columns: dict[str, Any],
+    ) -> Encoded:
+        return Encoded(tokens[0], tokens[1], media=media, columns=columns, origin=row.origin)
+
+    def _columns(self, row: Conversation) -> dict[str, Any]:
+        columns = row.columns
+        if row.label is not None:
+            columns = {**columns, "label": row.label}
+        if self.task == "prompt" and "answer" not in columns:
+            answers = [message["content"] for message in row.messages if message["role"] == "assistant"]
+            columns = {**columns, "answer": answers[-1] if answers else None}
+        return columns
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return [*tokenizer.all_special_tokens, *added]
+
+
+def _plain_contents(request: Request) -> list[str] | None:
+    """The contents, when nothing else in the row can influence its rendering."""
+    row = request.conversation
+    if not request.messages or row.tools or row.images or row.videos or row.audios:
+        return None
+    contents = []
+    for message in request.messages:
+        content = message["content"]
+        if not isinstance(content, str) or (len(message) > 2 and not message.keys() <= _SIMPLE_KEYS):
+            return None
+        contents.append(content)
+    return contents
