@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -123,9 +122,8 @@ def _unavailable(model_id: str, repo: str, hub: str, reason: str) -> ModelError:
     hint = (
         f"did you mean {' or '.join(map(repr, near))}? " if near and model_id.lower() not in names() else ""
     )
-    cache = os.environ.get("HF_HOME", "the hub's cache")
     return ModelError(
         f"model {model_id!r} would be fetched from {hub} as {repo!r}, but {reason}",
         f"{hint}set model.model_id to a local folder with config.json and its weights, "
-        f"copy such a folder into {cache}, or use tiny/qwen3 (random weights, no download)",
+        "or use tiny/qwen3 (random weights, no download)",
     )
