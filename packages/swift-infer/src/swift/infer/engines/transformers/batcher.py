@@ -47,12 +47,11 @@ class Batcher:
     def step(self) -> list[TokenDelta]:
         """Read some prompt tokens, then one new token for every running sequence.
 
-        A failure of the model (out of memory, say) ends the sequences that were in it, not the engine.
+        The model must be borrowed. A failure of the model (out of memory, say) ends the sequences that were in it, not the engine.
         """
         try:
-            with self._model.borrowed():
-                self._read_prompts()
-                deltas = self._decode() if self.rows else []
+            self._read_prompts()
+            deltas = self._decode() if self.rows else []
         except RuntimeError as error:
             logger.exception("a step of the transformers engine failed")
             return self.drop_all(f"the model failed: {type(error).__name__}: {error}", keep_waiting=True)

@@ -21,6 +21,7 @@ from swift.infer.engines.transformers.detokenize import decoder
 from swift.infer.engines.transformers.model import LiveModel
 
 Sink = Callable[[TokenDelta], None]
+STEPS = 8  # steps that generate() makes at a time: borrowing the model costs a walk over its modules
 
 
 class TransformersEngine:
@@ -85,7 +86,7 @@ class TransformersEngine:
                 unfinished.add(request.request_id)
             while unfinished:
                 if not mine:
-                    self._drive(lambda: not mine)
+                    self._drive(lambda: not mine, STEPS)
                 while mine:
                     delta = mine.popleft()
                     if delta.finish_reason is not None:
@@ -186,15 +187,18 @@ class TransformersEngine:
     def _idle(self) -> bool:
         return self._arrivals.empty() and self._departures.empty() and not self._batcher.busy
 
-    def _drive(self, wanted: Callable[[], bool]) -> None:
-        """One step for everybody, unless another thread has meanwhile done what was wanted."""
+    def _drive(self, wanted: Callable[[], bool], steps: int = 1) -> None:
+        """A few steps for everybody, unless another thread has meanwhile done what was wanted."""
         with self._driving:
             if not wanted():
                 return
             try:
-                self._receive()
-                if self._batcher.busy:
-                    self._deliver(self._batcher.step())
+                with self._model.borrowed():
+                    for _ in range(steps):
+                        self._receive()
+                        if not self._batcher.busy:
+                            break
+                        self._deliver(self._batcher.step())
             except BaseException as error:  # reported to everyone who waits, then to the caller
                 if not isinstance(error, KeyboardInterrupt):
                     self._death = f"dead: {type(error).__name__}: {error}"

@@ -16,6 +16,7 @@ import torch
 from swift.core.types import SamplingParams
 
 CANDIDATES = 256  # likeliest tokens tried first for top-p; a full sort follows only where they do not suffice
+BLOCK = 64
 GREEDY = 1e-5  # at lower temperatures all probability lies on one token, and the division overflows
 
 
@@ -52,14 +53,13 @@ def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         draws: B rows.
     """
     logits = logits.float()
-    best = logits.max(dim=-1)
-    tokens = best.indices
+    highest, tokens = largest(logits)
     random = [row for row, draw in enumerate(draws) if draw.params.temperature > GREEDY]
     if random:
         rows = torch.tensor(random, device=logits.device)
         chosen = _draw(_rows(logits, rows), [draws[row] for row in random])
         tokens = tokens.index_copy(0, rows, chosen)
-    finite = torch.isfinite(best.values).tolist()  # max propagates NaN
+    finite = torch.isfinite(highest).tolist()  # a maximum propagates NaN
     logprobs = _logprobs(logits, tokens, draws)
     nothing = (None, None)
     drawn = []
@@ -67,6 +67,20 @@ def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         logprob, top = logprobs.get(row, nothing)
         drawn.append(Drawn(token, logprob, top, finite[row]))
     return drawn
+
+
+def largest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Greatest value and its first index, [B] each.
+
+    In two stages where the vocabulary divides: on CPU, torch finds maxima without their index ten times faster.
+    """
+    rows, vocabulary = logits.shape
+    if vocabulary % BLOCK:
+        return torch.max(logits, dim=-1)
+    blocks = logits.view(rows, -1, BLOCK)
+    highest, block = blocks.amax(-1).max(dim=-1)
+    inside = blocks[torch.arange(rows, device=logits.device), block].argmax(-1)
+    return highest, block * BLOCK + inside
 
 
 def uniform(seeds: Sequence[int], indices: Sequence[int]) -> npt.NDArray[np.float64]:
