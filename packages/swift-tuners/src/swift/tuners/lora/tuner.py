@@ -111,13 +111,15 @@ class LoraTuner:
 
 
 def _inject(model: nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
+    own_name = model.__dict__.get("name_or_path") or None  # peft records this one, with a warning if it differs
+    base = own_name or config.base_model_name_or_path
+    config.base_model_name_or_path = own_name
     try:
         adapted = peft.get_peft_model(model, config)
     except ValueError as error:  # targets that do not exist, or of a kind that peft cannot adapt
         raise ModelError(f"the adapter cannot go on {type(model).__name__}: {error}") from error
-    base = config.base_model_name_or_path
-    if base and Path(base).is_dir():
-        config.base_model_name_or_path = str(Path(base).resolve())  # found again from any working directory
+    # A folder is found again from any working directory.
+    config.base_model_name_or_path = str(Path(base).resolve()) if base and Path(base).is_dir() else base
     return adapted
 
 
