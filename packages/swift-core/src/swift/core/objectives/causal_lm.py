@@ -41,13 +41,15 @@ class CausalLMObjective(Objective):
     def __init__(self, config: CausalLMConfig, context: ObjectiveContext) -> None:
         self.pad_id = context.tokenizer.pad_token_id or 0
         self.flat = context.flat
+        self.media = context.media
         self.custom_loss: TokenLoss | None = None
         if config.loss_type != "cross_entropy":
             self.custom_loss = losses.build(config.loss_type, **config.loss_config)
 
     def collate(self, examples: Sequence[Encoded]) -> Batch:
         """Rows padded to the longest, or all of them as one row with boundaries."""
-        return collate_flat(examples) if self.flat else collate_padded(examples, self.pad_id)
+        batch = collate_flat(examples) if self.flat else collate_padded(examples, self.pad_id)
+        return batch if self.media is None else self.media.complete(batch)
 
     def count(self, batch: Batch) -> Tensor:
         """Learned tokens [scalar]; a row's first token is never predicted."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from swift.core.template.render import Rendered
-from swift.core.types import Conversation
+from swift.core.types import Batch, Conversation
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,14 @@ class MediaFamily(Protocol):
             DataError: a file is missing or is not what it should be.
         """
         ...
+
+    def complete(self, batch: Batch) -> Batch:
+        """Add what the model derives from tokens and media together (token types, positions) to a collated batch.
+
+        Raises:
+            DataError: tokens and media do not belong together.
+        """
+        return batch
 
 
 def has_media(conversation: Conversation) -> bool:

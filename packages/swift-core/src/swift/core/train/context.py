@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from swift.core.template.media import MediaFamily
+
 
 @dataclass(frozen=True)
 class ObjectiveContext:
@@ -27,6 +29,7 @@ class ObjectiveContext:
         rank, world_size: this process among all training processes.
         per_device_batch_size: samples in one micro-batch.
         flat: batches are one sequence with boundaries instead of padded rows.
+        media: family of a multimodal model, which completes every collated batch.
     """
 
     tokenizer: Any
@@ -40,3 +43,4 @@ class ObjectiveContext:
     world_size: int = 1
     per_device_batch_size: int = 1
     flat: bool = False
+    media: MediaFamily | None = None
