@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from swift.core.data.sources import SourceReport, conversations, find_sources, j
 from swift.core.data.stream import EncodedStream
 from swift.core.errors import DataError
 from swift.core.protocols import Template
-from swift.core.types import IGNORE_INDEX, Conversation, Encoded, Task
+from swift.core.types import Conversation, Encoded, Task
 
 CHUNK = 2000
 """Rows encoded together: enough to share the fixed costs, few enough to bound the memory."""
@@ -29,13 +31,13 @@ class Datasets:
     """What build_datasets() made.
 
     Attributes:
-        train: EncodedDataset, PackedDataset or EncodedStream.
+        train: EncodedDataset, PackedDataset or EncodedStream; None where only held-out data is named.
         evaluation: the held-out samples, or None.
         eval_conversations: the held-out rows as they were read, for evaluation by generation.
         summary: counts and fingerprints for run.json; of a stream, what is known before it runs.
     """
 
-    train: Dataset[Any] | IterableDataset[Any]
+    train: Dataset[Any] | IterableDataset[Any] | None
     evaluation: Dataset[Any] | None
     eval_conversations: list[Conversation] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -61,6 +63,25 @@ def build_datasets(
         DataError: nothing can be read or nothing is left; the message says why.
         ConfigError: settings that contradict each other.
     """
+    with _collector_paused():
+        return _build(data, template, task, seed, folder, hub)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Rows are made by the million and hold no cycles: looking for some would take a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _build(
+    data: DataConfig, template: Template, task: Task, seed: int, folder: Path | None, hub: Hub
+) -> Datasets:
     held_out = _read(data.val_dataset_name, data, folder, hub, None, seed) if data.val_dataset_name else None
     if data.streaming:
         return _streamed(data, template, held_out, task, seed=seed, folder=folder, hub=hub)
@@ -72,7 +93,7 @@ def build_datasets(
     if held_out is None and data.split_ratio > 0:
         rows, val_rows = split(rows, data.split_ratio)
     summary: dict[str, Any] = {"sources": [report.to_dict() for report in reports]}
-    train = _encoded(rows, data, template, task, "train", summary, seed)
+    train = _encoded(rows, data, template, task, "train", summary, seed) if data.dataset_name else None
     evaluation = None
     if val_rows:
         summary["evaluation_sources"] = [report.to_dict() for report in val_reports]
@@ -141,7 +162,7 @@ def _encoded(
         "unencodable": len(skipped),
         **counts,
         "tokens": int(dataset.lengths.sum()),
-        "supervised_tokens": sum(map(_supervised, samples)),
+        "supervised_tokens": dataset.supervised_tokens,
         "longest": int(dataset.lengths.max()),
     }
     if not data.packing or task not in ("causal_lm", "text"):
@@ -173,13 +194,6 @@ def _encode_one_by_one(
             yield from template.encode([row])
         except DataError as error:
             skipped.append(error)
-
-
-def _supervised(sample: Encoded) -> int:
-    both = (
-        sample.labels if sample.rejected is None else np.concatenate([sample.labels, sample.rejected.labels])
-    )
-    return int((both != IGNORE_INDEX).sum())
 
 
 def _statistics(template: Template) -> dict[str, int]:

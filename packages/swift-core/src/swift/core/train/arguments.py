@@ -12,6 +12,7 @@ from swift.core.config.run import RunConfig
 from swift.core.errors import ConfigError
 from swift.core.registry import objectives
 
+NEVER = 10**9  # steps
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -101,8 +102,8 @@ def training_arguments(
         "report_to": run.logging.report_to or "none",
         "eval_strategy": "steps" if evaluates else "no",
         "eval_steps": loop.eval_steps if evaluates else None,
-        "save_strategy": "steps" if run.checkpoint.save_steps else "no",
-        "save_steps": run.checkpoint.save_steps or 1,
+        "save_strategy": "steps",  # the last step is always saved
+        "save_steps": run.checkpoint.save_steps or NEVER,
         "save_total_limit": None,  # checkpoint.rotate() deletes, after the new one is safe
         "remove_unused_columns": False,
         "disable_tqdm": True,

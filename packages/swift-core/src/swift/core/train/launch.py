@@ -43,8 +43,11 @@ def train(run: RunConfig) -> int:
 
 def train_here(run: RunConfig, resume_from: Path | None) -> int:
     """Train in this process and say how it ended."""
+    from transformers.utils.logging import disable_progress_bar
+
     from swift.core.train.run import report_result, train_in_process
 
+    disable_progress_bar()  # one bar is enough
     result = train_in_process(run, resume_from)
     report_result(result)
     return result.signal_status or 0

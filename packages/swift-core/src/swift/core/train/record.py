@@ -7,6 +7,7 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,25 +27,39 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def write_run(run: RunConfig, data: Mapping[str, Any], status: str, extra: Mapping[str, Any] | None = None) -> None:
-    """Write OUT/run.json: the resolved configuration, versions, data fingerprints, seed and outcome."""
-    if not is_main_process():
-        return
-    record = {
-        "status": status,
-        "config": run.to_dict(),
-        "seed": run.loop.seed,
-        "data": data,
-        "packages": package_versions(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        **(extra or {}),
-    }
-    path = Path(run.checkpoint.output_dir) / RUN_FILE
-    staged = path.with_suffix(".json.tmp")
-    staged.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    staged.replace(path)
+@dataclass(frozen=True)
+class RunRecord:
+    """OUT/run.json: the resolved configuration, versions, data fingerprints, seed and outcome.
+
+    Attributes:
+        data: counts and fingerprints of what was read.
+        resolved: what defaults that depend on the machine or stage turned into.
+    """
+
+    run: RunConfig
+    data: Mapping[str, Any]
+    resolved: Mapping[str, Any]
+
+    def write(self, status: str, **outcome: Any) -> None:
+        """Replace the file at once, from the main process only."""
+        if not is_main_process():
+            return
+        record = {
+            "status": status,
+            **outcome,
+            "config": self.run.to_dict(),
+            "resolved": self.resolved,
+            "seed": self.run.loop.seed,
+            "data": self.data,
+            "packages": package_versions(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        path = Path(self.run.checkpoint.output_dir) / RUN_FILE
+        staged = path.with_suffix(".json.tmp")
+        staged.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        staged.replace(path)
 
 
 def package_versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,17 +16,17 @@ from transformers import set_seed
 from swift.core.config.run import RunConfig
 from swift.core.config.schema import ModelConfig
 from swift.core.console import is_main_process, say
-from swift.core.data.packing import PackedDataset
 from swift.core.data.pipeline import Datasets, build_datasets
 from swift.core.errors import ConfigError
-from swift.core.models.attention import require_varlen
-from swift.core.models.load import load_model, load_processor
+from swift.core.models.attention import check_varlen
+from swift.core.models.load import load_config, load_model, load_processor
 from swift.core.protocols import Objective, Strategy, Tuner
 from swift.core.registry import objectives, strategies, tuners
 from swift.core.template.chat import ChatTemplate
-from swift.core.template.media import media_family
+from swift.core.template.families import media_family
 from swift.core.train.arguments import (
     compute_dtype,
+    learning_rate,
     trains_all_weights,
     training_arguments,
     training_device,
@@ -36,10 +37,11 @@ from swift.core.train.exact_match import measure_exact_match
 from swift.core.train.final import write_final
 from swift.core.train.interrupt import Interrupt
 from swift.core.train.progress import ProgressDisplay
-from swift.core.train.record import MetricsFile, write_run
+from swift.core.train.record import MetricsFile, RunRecord
 from swift.core.train.trainer import Trainer
 
 if TYPE_CHECKING:
+    from swift.core.template.media import MediaFamily
     from swift.core.types import Task
 
 
@@ -91,31 +93,52 @@ def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainRe
     device = training_device(run)
     set_seed(run.loop.seed)
     parts = load_parts(run, device)
-    write_run(run, parts.datasets.summary, "running")
+    say(describe_data(parts.datasets.summary, run.data.max_length))
+    record = RunRecord(run, parts.datasets.summary, resolved_values(run, device))
+    record.write("running")
     trainer, interrupt = build_trainer(run, parts, device, resume_from)
-    with interrupt.listening():
-        status = "failed"
-        try:
+    final, figures = None, {}
+    status = "failed"
+    try:
+        with interrupt.listening():
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-            status = "finished" if interrupt.exit_code is None else "interrupted"
-        finally:
-            close_displays(trainer)
-            if status == "failed":
-                write_run(run, parts.datasets.summary, status, {"steps": trainer.state.global_step})
-    if status == "interrupted":
-        final, figures = None, {}
-    else:
-        final, figures = conclude(run, parts, trainer, device)
-    result = TrainResult(
-        output, final, trainer.state.global_step, figures, time.monotonic() - started, interrupt.exit_code
-    )
-    write_run(
-        run,
-        parts.datasets.summary,
-        status,
-        {"steps": result.steps, "figures": result.figures, "seconds": result.seconds},
-    )
-    return result
+        if interrupt.exit_code is None:
+            final, figures = conclude(run, parts, trainer, device)
+        status = "finished" if interrupt.exit_code is None else "interrupted"
+    finally:
+        close_displays(trainer)
+        seconds = time.monotonic() - started
+        record.write(status, steps=trainer.state.global_step, figures=figures, seconds=seconds)
+    return TrainResult(output, final, trainer.state.global_step, figures, seconds, interrupt.exit_code)
+
+
+def resolved_values(run: RunConfig, device: torch.device) -> dict[str, Any]:
+    """What defaults turned into, for the record."""
+    return {
+        "learning_rate": learning_rate(run),
+        "dtype": str(compute_dtype(run, device)).removeprefix("torch."),
+        "device": str(device),
+        "attn_implementation": resolved_model(run).attn_implementation or "sdpa",
+        "world_size": rank_and_world()[1],
+    }
+
+
+def describe_data(summary: Mapping[str, Any], max_length: int) -> str:
+    """One line that says what became of the rows, above all of those that are not trained on."""
+    train = summary.get("train")
+    if train is None:
+        return "data: streamed"
+    parts = [f"data: {train['rows']:,} rows, {train['samples']:,} samples, {train['tokens']:,} tokens"]
+    if "packs" in train:
+        parts.append(f"{train['packs']:,} packs, {train['fill']:.1%} full")
+    if train.get("dropped"):
+        parts.append(f"{train['dropped']:,} dropped (longer than data.max_length={max_length}, or nothing in them is learned)")
+    if train.get("truncated"):
+        parts.append(f"{train['truncated']:,} truncated to data.max_length={max_length}")
+    skipped = train["unencodable"] + sum(source["rows_skipped"] for source in summary["sources"])
+    if skipped:
+        parts.append(f"{skipped:,} unusable rows skipped")
+    return "; ".join(parts)
 
 
 def load_parts(run: RunConfig, device: torch.device) -> Parts:
@@ -125,20 +148,21 @@ def load_parts(run: RunConfig, device: torch.device) -> Parts:
     model_config = resolved_model(run)
     processor = load_processor(model_config)
     tokenizer = getattr(processor, "tokenizer", processor)
+    media = media_family(processor, load_config(model_config).model_type, run.data.max_pixels)
     template = ChatTemplate(
         tokenizer,
         max_length=run.data.max_length,
         truncation=run.data.truncation,
         loss_turns=run.data.loss_turns,
         task=task,
-        media=media_family(processor),
+        media=media,
     )
     if run.data.streaming and run.loop.max_steps < 1:
         raise ConfigError("data.streaming reads without end, and train.max_steps is not set", "set train.max_steps")
     datasets = build_datasets(run.data, template, task, seed=run.loop.seed, folder=run.folder)
     tuner = build_tuner(run)
     model = prepare_model(run, model_config, tuner, device)
-    context = objective_context(run, model_config, tokenizer, device)
+    context = objective_context(run, model_config, tokenizer, device, media)
     objective = component.load()(run.objective, context)
     return Parts(model, processor, tokenizer, datasets, objective, tuner)
 
@@ -168,7 +192,7 @@ def prepare_model(run: RunConfig, config: ModelConfig, tuner: Tuner | None, devi
     options = tuner.load_options() if tuner is not None else {}
     model: nn.Module = load_model(config, dtype=dtype, device=device, seed=run.loop.seed, options=options)
     if is_flat(run):
-        require_varlen(model)
+        check_varlen(model)
     if run.model.adapter is not None:
         if tuner is None or trains_all_weights(run):
             raise ConfigError(
@@ -197,7 +221,11 @@ def load_reference(run: RunConfig, config: ModelConfig, device: torch.device) ->
 
 
 def objective_context(
-    run: RunConfig, config: ModelConfig, tokenizer: Any, device: torch.device
+    run: RunConfig,
+    config: ModelConfig,
+    tokenizer: Any,
+    device: torch.device,
+    media: MediaFamily | None = None,
 ) -> ObjectiveContext:
     """The objective's view of the run."""
     rank, world_size = rank_and_world()
@@ -213,13 +241,12 @@ def objective_context(
         world_size=world_size,
         per_device_batch_size=run.loop.per_device_train_batch_size,
         flat=is_flat(run),
+        media=media,
     )
 
 
 def rank_and_world() -> tuple[int, int]:
     """This process among the ranks, as launchers say it in the environment."""
-    import os
-
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -232,9 +259,6 @@ def build_trainer(
         strategy = cast("Strategy", strategies.build(run.device.parallel_method, run.strategy, run.device))
         options = strategy.training_arguments()
     evaluation = parts.datasets.evaluation
-    train_dataset: Any = parts.datasets.train
-    if run.data.packing and not run.data.streaming:
-        train_dataset = PackedDataset(train_dataset, run.data.max_length)
     interrupt = Interrupt()
     resumed_step = int(resume_from.name.rpartition("-")[2]) if resume_from else 0
     trainer = Trainer(
@@ -243,7 +267,7 @@ def build_trainer(
         training_arguments(run, device, options, evaluation is not None),
         tuner=parts.tuner,
         keep_checkpoints=run.checkpoint.save_total_limit,
-        train_dataset=train_dataset,
+        train_dataset=parts.datasets.train,
         eval_dataset=evaluation,
         processing_class=parts.processor,
         callbacks=[
@@ -278,16 +302,11 @@ def conclude(
 
 
 def last_figures(trainer: Trainer) -> dict[str, float]:
-    """The last report of the run, and an evaluation if it was made at the last step."""
+    """The last training report, and the evaluation of the last step if there was one."""
     figures: dict[str, float] = {}
     for entry in trainer.state.log_history:
-        if entry.get("step") == trainer.state.global_step or "loss" in entry:
-            figures.update({name: value for name, value in entry.items() if isinstance(value, int | float)})
-    stale = [name for name in figures if name.startswith("eval_")]
-    last = trainer.state.log_history[-1] if trainer.state.log_history else {}
-    for name in stale:
-        if name not in last:
-            figures.pop(name)
+        if "loss" in entry or entry.get("step") == trainer.state.global_step:
+            figures |= {name: value for name, value in entry.items() if isinstance(value, int | float)}
     return figures
 
 

@@ -24,5 +24,10 @@ def main(path: Path) -> int:
         return error.exit_code
 
 
+def run_and_exit(path: Path) -> None:
+    """main() as the whole life of a process."""
+    sys.exit(main(path))
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    run_and_exit(Path(sys.argv[1]))
