@@ -103,10 +103,10 @@ def test_accumulated_loss_and_gradient_equal_trl(loss_type: str, beta: float) ->
     for batch in batches:
         model = Table(batch["logits"].clone())
         output = ours.loss(model, {k: v for k, v in batch.items() if k not in ("logits", "per_row")}, count)
-        output.loss.backward()
+        torch.autograd.backward(output.loss)
         logits = batch["logits"].clone().requires_grad_()
         expected, metrics = trl_loss(batch, logits, loss_type, beta, tokens)
-        expected.backward()
+        torch.autograd.backward(expected)
         assert abs(output.loss.item() - expected.item()) <= 1e-7
         assert model.logits.grad is not None
         assert logits.grad is not None
@@ -128,12 +128,12 @@ def test_one_update_has_ratio_one_and_the_policy_gradient() -> None:
     del batch["old_logps"]
     model = Table(logits.clone())
     output = ours.loss(model, batch, ours.count(batch))
-    output.loss.backward()
+    torch.autograd.backward(output.loss)
     assert float(output.metrics["clip_ratio/low"].total) == 0.0
     plain = logits.clone().requires_grad_()
     logps = plain.log_softmax(-1)[:, :-1].gather(2, batch["input_ids"][:, 1:, None])[..., 0]
     mask = learned(batch)
-    (-(logps * batch["advantages"] * mask).sum(-1) / mask.sum(-1)).mean().backward()
+    torch.autograd.backward((-(logps * batch["advantages"] * mask).sum(-1) / mask.sum(-1)).mean())
     assert model.logits.grad is not None
     assert plain.grad is not None
     assert torch.allclose(model.logits.grad, plain.grad, atol=1e-7)

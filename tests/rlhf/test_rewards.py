@@ -29,7 +29,7 @@ def short() -> Iterator[str]:
 
 def test_registered_rewards_are_found_and_weighted(short: str) -> None:
     functions = find_rewards(["exact_match", short])
-    columns = {"answer": ["12", "34"], "level": [1, 2]}
+    columns: dict[str, list[Any]] = {"answer": ["12", "34"], "level": [1, 2]}
     scores = score(functions, [[], []], ["12\n", "3"], columns)
     assert scores == {"exact_match": [1.0, 0.0], short: [-3.0, -1.0]}
     assert combine(scores, [1.0, 0.5]) == [-0.5, -0.5]

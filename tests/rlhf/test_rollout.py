@@ -103,7 +103,7 @@ def test_log_probabilities_before_training_are_equal(objective: GRPOObjective, m
 
 
 def test_a_step_repeats_its_roll_outs_and_no_other_steps(tokenizer: Any, model: nn.Module) -> None:
-    drawn = []
+    drawn: list[list[Any]] = []
     for step, rank in ((3, 0), (3, 0), (4, 0), (3, 1)):
         objective = build(tokenizer, rank=rank)
         torch.manual_seed(step + 10 * len(drawn))  # the global random state must not matter
@@ -121,13 +121,14 @@ def update(objective: GRPOObjective, model: nn.Module, step: int, lr: float = 0.
     sums: dict[str, float] = {}
     for batch in ready:
         output = objective.loss(model, batch, count)
-        output.loss.backward()
+        torch.autograd.backward(output.loss)
         sums["loss"] = sums.get("loss", 0.0) + output.loss.item()
         for name, metric in output.metrics.items():
             sums[name] = sums.get(name, 0.0) + float(metric.total)
     with torch.no_grad():
         for value in model.parameters():
-            value -= lr * value.grad
+            assert value.grad is not None
+            value.sub_(lr * value.grad)
             value.grad = None
     return sums
 

@@ -37,11 +37,15 @@ ARCHITECTURES = {
 TOKENS = torch.arange(24).reshape(2, 12) % 64
 
 
-def build(name: str, **sizes: Any) -> nn.Module:
+def transformer(name: str, **sizes: Any) -> Any:
     torch.manual_seed(0)
     config, extra = ARCHITECTURES[name]
-    model: nn.Module = transformers.AutoModelForCausalLM.from_config(config(**SIZES | extra | sizes))
-    return model.eval()
+    return transformers.AutoModelForCausalLM.from_config(config(**SIZES | extra | sizes)).eval()
+
+
+def build(name: str, **sizes: Any) -> nn.Module:
+    model: nn.Module = transformer(name, **sizes)
+    return model
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -175,7 +179,7 @@ def test_a_plain_torch_module_can_be_tuned(tmp_path: Path) -> None:
 def test_base_folder_is_recorded_so_that_it_is_found_from_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build("qwen3").save_pretrained(tmp_path / "base")
+    transformer("qwen3").save_pretrained(tmp_path / "base")
     monkeypatch.chdir(tmp_path)
     tuner = LoraTuner()
     tuner.save(tuner.apply(transformers.AutoModelForCausalLM.from_pretrained("base")), tmp_path / "adapter")
@@ -243,7 +247,7 @@ def test_qlora_without_bitsandbytes_says_what_to_install(monkeypatch: pytest.Mon
 
 def test_qlora_trains_only_the_adapter_on_four_bit_weights(tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
-    build("llama", hidden_size=64, head_dim=16).save_pretrained(tmp_path / "base")
+    transformer("llama", hidden_size=64, head_dim=16).save_pretrained(tmp_path / "base")
     tuner = LoraTuner(QloraConfig(lora_rank=4))
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base", **tuner.load_options())
     adapted = tuner.apply(model)

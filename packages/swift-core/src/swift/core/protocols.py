@@ -79,6 +79,7 @@ class Objective(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore state_dict()."""
+        return
 
 
 @runtime_checkable

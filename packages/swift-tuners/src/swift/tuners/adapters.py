@@ -1,13 +1,17 @@
-"""Finding adapters in folders; loads neither torch nor peft."""
+"""Finding adapters in folders, and what they were trained on; loads neither torch nor peft."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+from swift.core.config.schema import LoopConfig, ModelConfig
 from swift.core.errors import ModelError
 
 ADAPTER_CONFIG = "adapter_config.json"
+RUN_FILE = "run.json"
+DEFAULT_SEED = LoopConfig.model_fields["seed"].default
 
 
 def find_adapter(directory: Path) -> Path:
@@ -48,14 +52,39 @@ def base_model_id(adapter: Path) -> str:
     Raises:
         ModelError: it names none, or its configuration cannot be read.
     """
-    path = adapter / ADAPTER_CONFIG
+    base = _read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not base:
+        raise ModelError(
+            f"{str(adapter / ADAPTER_CONFIG)!r} does not name its base model", "name it with --model"
+        )
+    return str(base)
+
+
+def base_model(adapter: Path, model_id: str | None = None) -> tuple[ModelConfig, int]:
+    """How the base of an adapter was loaded, and the seed of its weights if it is a tiny model.
+
+    A run leaves both in run.json beside its adapter; otherwise the adapter's own word for its base counts.
+
+    Args:
+        model_id: another base than the recorded one.
+
+    Raises:
+        ModelError: nothing names the base, or what does cannot be read.
+    """
+    path = adapter.parent / RUN_FILE
+    if not path.is_file():
+        return ModelConfig(model_id=model_id or base_model_id(adapter)), DEFAULT_SEED
+    record = _read_json(path)
+    recorded = ModelConfig.model_validate(record["config"]["model"])
+    return recorded.model_copy(update={"model_id": model_id or base_model_id(adapter)}), int(record["seed"])
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        base = json.loads(path.read_text()).get("base_model_name_or_path")
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise ModelError(f"{str(path)!r} cannot be read: {error}") from error
-    if not base:
-        raise ModelError(f"{str(path)!r} does not name its base model", "name it with --model")
-    return str(base)
+    return content
 
 
 def _step(checkpoint: Path) -> int:

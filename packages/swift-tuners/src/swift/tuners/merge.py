@@ -14,7 +14,7 @@ import torch
 from swift.core.config.schema import ModelConfig
 from swift.core.errors import CheckpointError
 from swift.core.models.load import load_config, load_model, load_processor, save_model
-from swift.tuners.adapters import base_model_id, find_adapter
+from swift.tuners.adapters import base_model, find_adapter
 from swift.tuners.api import load_tuner, merge_tuner
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def merge_adapter(
     """
     with new_folder(output) as folder:
         adapter = find_adapter(source)
-        config = ModelConfig(model_id=model_id or base_model_id(adapter))
+        config, seed = base_model(adapter, model_id)
         processor = load_processor(config)
-        base = load_model(config, dtype=_precision(config, dtype), device="cpu")
+        base = load_model(config, dtype=_precision(config, dtype), device="cpu", seed=seed)
         model = cast("PreTrainedModel", merge_tuner(load_tuner(base, adapter)))
         save_model(model, processor, folder, max_shard_size)
     return output

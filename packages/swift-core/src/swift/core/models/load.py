@@ -117,6 +117,7 @@ def load_model(
         else:
             model = _from_family(family, config, arguments, device, seed)
     _check_attention(model, arguments["attn_implementation"], config)
+    model.name_or_path = config.model_id  # adapters record it as their base
     return model if "device_map" in arguments or options_quantize(arguments) else model.to(device).eval()
 
 

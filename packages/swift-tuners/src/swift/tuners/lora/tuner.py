@@ -111,7 +111,9 @@ class LoraTuner:
 
 
 def _inject(model: nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
-    own_name = model.__dict__.get("name_or_path") or None  # peft records this one, with a warning if it differs
+    own_name = (
+        model.__dict__.get("name_or_path") or None
+    )  # peft records this one, with a warning if it differs
     base = own_name or config.base_model_name_or_path
     config.base_model_name_or_path = own_name
     try:
