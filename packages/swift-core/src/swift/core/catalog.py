@@ -15,6 +15,8 @@ PROVIDERS: dict[str, dict[str, str]] = {
     "reward": {"exact_match": "swift-rlhf"},
     "command": {
         "merge": "swift-tuners",
+        "plan": "swift-parallel",
+        "media-check": "swift-mm",
         "rlhf": "swift-rlhf",
         "infer": "swift-infer",
         "serve": "swift-infer",

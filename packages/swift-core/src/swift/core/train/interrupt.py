@@ -20,11 +20,12 @@ class Interrupt(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.requested: int | None = None
+        self.agreed: int | None = None
 
     @property
     def exit_code(self) -> int | None:
-        """128 + signal number after a stop by signal, as a shell reports it."""
-        return None if self.requested is None else 128 + self.requested
+        """128 + signal number after a stop by signal, as a shell reports it; the same on every rank."""
+        return None if self.agreed is None else 128 + self.agreed
 
     @contextmanager
     def listening(self) -> Iterator[Interrupt]:
@@ -45,7 +46,8 @@ class Interrupt(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> TrainerControl:
         """Stop on every rank at the same step, whichever rank heard the signal first."""
-        if _any_rank(self.requested, args.device) is None:
+        self.agreed = _any_rank(self.requested, args.device)
+        if self.agreed is None:
             return control
         control.should_save = True
         control.should_training_stop = True

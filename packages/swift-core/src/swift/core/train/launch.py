@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from swift.core.config.run import RunConfig
+from swift.core.console import quiet_libraries
 from swift.core.protocols import Strategy
 from swift.core.registry import strategies
 
@@ -22,10 +23,10 @@ def train(run: RunConfig) -> int:
     """
     from swift.core.train.record import claim_output
 
-    resume_from = claim_output(run)
     if run.device.parallel_method is None:
-        return train_here(run, resume_from)
+        return train_here(run, claim_output(run))
     strategy = cast("Strategy", strategies.build(run.device.parallel_method, run.strategy, run.device))
+    resume_from = claim_output(run)
     output = Path(run.checkpoint.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     worker_file = output / WORKER_FILE
@@ -43,11 +44,9 @@ def train(run: RunConfig) -> int:
 
 def train_here(run: RunConfig, resume_from: Path | None) -> int:
     """Train in this process and say how it ended."""
-    from transformers.utils.logging import disable_progress_bar
-
     from swift.core.train.run import report_result, train_in_process
 
-    disable_progress_bar()  # one bar is enough
+    quiet_libraries()
     result = train_in_process(run, resume_from)
     report_result(result)
     return result.signal_status or 0

@@ -37,7 +37,8 @@ from swift.core.train.exact_match import measure_exact_match
 from swift.core.train.final import write_final
 from swift.core.train.interrupt import Interrupt
 from swift.core.train.progress import ProgressDisplay
-from swift.core.train.record import MetricsFile, RunRecord
+from swift.core.train.metrics_file import MetricsFile
+from swift.core.train.record import RunRecord
 from swift.core.train.trainer import Trainer
 
 if TYPE_CHECKING:

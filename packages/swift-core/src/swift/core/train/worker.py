@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from swift.core.config.run import run_from_dict
-from swift.core.console import say
-from swift.core.errors import SwiftError
+from swift.core.errors import EXIT_INTERRUPTED, SwiftError
 from swift.core.train.launch import train_here
 
 
@@ -20,8 +19,10 @@ def main(path: Path) -> int:
         run = run_from_dict(job["config"], folder)
         return train_here(run, Path(job["resume_from"]) if job["resume_from"] else None)
     except SwiftError as error:
-        say(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr, flush=True)  # every rank: the launcher quotes one that failed
         return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 def run_and_exit(path: Path) -> None:
