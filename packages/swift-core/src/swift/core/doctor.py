@@ -9,6 +9,10 @@ import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from swift.core.catalog import PROVIDERS, provider
+from swift.core.errors import RegistryError
+from swift.core.registry import REGISTRIES, Registry
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -95,20 +99,21 @@ def _devices() -> list[Finding]:
 
 
 def _components() -> list[Finding]:
-    from swift.core.catalog import PROVIDERS
-    from swift.core.registry import REGISTRIES
+    areas = {"objective": "objectives", "tuner": "tuners", "strategy": "strategies", "engine": "engines"}
+    return [
+        _component(area, REGISTRIES[kind], name)
+        for kind, area in areas.items()
+        for name in sorted({*REGISTRIES[kind].names(), *PROVIDERS[kind]})
+    ]
 
-    findings = []
-    for kind in ("objective", "tuner", "strategy", "engine"):
-        registry = REGISTRIES[kind]
-        for name in sorted({*registry.names(), *PROVIDERS[kind]}):
-            present = name in registry
-            detail = registry.get(name).summary if present else "not installed"
-            remedy = f"pip install {PROVIDERS[kind].get(name, '')}"
-            findings.append(
-                Finding(f"{kind}s" if kind != "strategy" else "strategies", name, present, detail, remedy)
-            )
-    return findings
+
+def _component(area: str, registry: Registry, name: str) -> Finding:
+    if name not in registry:
+        return Finding(area, name, False, "not installed", f"pip install {provider(registry.kind, name)}")
+    try:
+        return Finding(area, name, True, registry.get(name).summary)
+    except RegistryError as error:  # one broken package must not take the report with it
+        return Finding(area, name, False, error.problem, error.remedy)
 
 
 def _tools() -> list[Finding]:

@@ -30,7 +30,7 @@ def _decorator(kind: Registry) -> Callable[..., Callable[[Target], Target]]:
 
         return keep
 
-    register.__doc__ = f"""Register a {kind.kind} under a name.
+    register.__doc__ = f"""Put the decorated class or factory into the {kind.kind} registry.
 
         Args:
             name: how YAML calls it.

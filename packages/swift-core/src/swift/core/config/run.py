@@ -26,7 +26,7 @@ from swift.core.config.schema import (
     OptimConfig,
     PluginsConfig,
 )
-from swift.core.errors import ConfigError, RegistryError, did_you_mean, nearest
+from swift.core.errors import ConfigError, RegistryError, did_you_mean
 from swift.core.registry import Registry, engines, objectives, strategies, tuners
 from swift.plugin.load import load_plugins
 
@@ -257,8 +257,7 @@ def _remedy_for_key(section: str, key: str, owners: Mapping[str, str]) -> str:
                 f"it belongs to '{section}.{choice.key}' {' or '.join(claimants)}, which is not chosen here"
             )
     elsewhere = [other for other, keys in all_keys().items() if other != section and key in keys]
-    near = nearest(key, owners)
-    if elsewhere and not near:
+    if elsewhere:
         return "did you mean " + " or ".join(f"'{other}.{key}'" for other in elsewhere) + "?"
     return did_you_mean(key, owners)
 
