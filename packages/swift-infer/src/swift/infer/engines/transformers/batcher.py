@@ -47,7 +47,8 @@ class Batcher:
     def step(self) -> list[TokenDelta]:
         """Read some prompt tokens, then one new token for every running sequence.
 
-        The model must be borrowed. A failure of the model (out of memory, say) ends the sequences that were in it, not the engine.
+        The model must be borrowed. Its failure (out of memory, say) ends the sequences that were in it, not
+        the engine.
         """
         try:
             self._read_prompts()

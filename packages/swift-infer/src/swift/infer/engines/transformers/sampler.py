@@ -72,7 +72,8 @@ def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
 def largest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Greatest value and its first index, [B] each.
 
-    In two stages where the vocabulary divides: on CPU, torch finds maxima without their index ten times faster.
+    In two stages where the vocabulary divides: torch finds maxima without their index ten times faster
+    on CPU.
     """
     rows, vocabulary = logits.shape
     if vocabulary % BLOCK:

@@ -1,0 +1,1 @@
+"""Commands; each module imports click alone until its command runs."""

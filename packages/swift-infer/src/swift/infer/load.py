@@ -1,0 +1,124 @@
+"""From a configuration to a loaded model with its adapter, and to the engine that serves it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swift.core.config.run import RunConfig, load_run
+from swift.core.errors import ModelError
+
+if TYPE_CHECKING:
+    from swift.core.protocols import Engine
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def load_infer_run(path: Path | None, overrides: Sequence[str]) -> RunConfig:
+    """A checked configuration whose model and adapter are resolved.
+
+    model.model_id or model.adapter may name the output folder of a run. Where only an adapter is named, the
+    base model is the one that it, or the run that made it, records.
+
+    Raises:
+        ConfigError: a key that cannot be used.
+        ModelError: model.adapter holds no adapter, or its base is unknown.
+    """
+    run = load_run(path, overrides)
+    named = find_adapter(Path(run.model.model_id))
+    if named is not None and run.model.adapter is None:
+        return load_run(path, [*overrides, f"model.adapter={named}", *_base(named)])
+    if run.model.adapter is None:
+        whole = Path(run.model.model_id) / "final"
+        if (whole / "config.json").is_file():
+            return load_run(path, [*overrides, f"model.model_id={whole}"])
+        return run
+    adapter = find_adapter(Path(run.model.adapter))
+    if adapter is None:
+        raise ModelError(
+            f"model.adapter {run.model.adapter!r} holds no {ADAPTER_CONFIG}",
+            "name an adapter folder, or the output folder of a run that trained one",
+        )
+    resolved = load_run(path, [*overrides, f"model.adapter={adapter}"])
+    if _names_model(path, overrides):
+        return resolved
+    return load_run(path, [*overrides, f"model.adapter={adapter}", *_base(adapter)])
+
+
+def find_adapter(folder: Path) -> Path | None:
+    """The folder itself, or its part `final`, when it holds an adapter."""
+    for candidate in (folder, folder / "final"):
+        if (candidate / ADAPTER_CONFIG).is_file():
+            return candidate
+    return None
+
+
+def load_engine(run: RunConfig) -> tuple[Engine, Any]:
+    """The engine that infer.engine names, with model and tokenizer loaded; (engine, tokenizer).
+
+    Raises:
+        ModelError: model, tokenizer or adapter cannot be loaded.
+        EngineError: the engine cannot run this model.
+    """
+    from swift.core.registry import engines
+
+    model, tokenizer = load_adapted(run)
+    return engines.build(run.infer.engine, model, tokenizer, config=run.engine), tokenizer
+
+
+def load_adapted(run: RunConfig) -> tuple[Any, Any]:
+    """(model with its adapter, tokenizer); an adapter's own tokenizer comes first."""
+    from swift.core.models.load import load_model, load_tokenizer
+    from swift.core.registry import tuners
+    from swift.core.train.arguments import compute_dtype, training_device
+
+    device = training_device(run)
+    model = load_model(run.model, dtype=compute_dtype(run, device), device=device, seed=run.loop.seed)
+    source = run.model
+    if run.model.adapter is not None:
+        folder = Path(run.model.adapter)
+        model = tuners.build("lora").load(model, folder)
+        if (folder / "tokenizer_config.json").is_file():
+            source = run.model.model_copy(update={"model_id": str(folder), "revision": None})
+    return model.eval(), load_tokenizer(source)
+
+
+def served_name(run: RunConfig) -> str:
+    """infer.served_model_name, or the last part of the adapter's or model's name."""
+    if run.infer.served_model_name:
+        return run.infer.served_model_name
+    path = Path(run.model.adapter or run.model.model_id)
+    return path.parent.name if path.name == "final" else path.name
+
+
+def _names_model(path: Path | None, overrides: Sequence[str]) -> bool:
+    from swift.core.config.document import Document, override, read_document
+
+    document = read_document(path) if path is not None else Document()
+    for assignment in overrides:
+        override(document, assignment)
+    return "model_id" in (document.values.get("model") or {})
+
+
+def _base(adapter: Path) -> list[str]:
+    """Overrides that load the base of an adapter, by its own record or that of its run."""
+    recorded = _read(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if recorded:
+        return [f"model.model_id={recorded}"]
+    run = next((file for file in (adapter / "run.json", adapter.parent / "run.json") if file.is_file()), None)
+    sections = _read(run).get("config", {}) if run is not None else {}
+    model_id = sections.get("model", {}).get("model_id")
+    if not model_id:
+        raise ModelError(f"adapter {str(adapter)!r} does not record its base model", "name it: --model PATH")
+    # the random weights of tiny models follow the seed
+    return [f"model.model_id={model_id}", f"train.seed={sections.get('train', {}).get('seed', 42)}"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{str(path)!r} cannot be read: {error}") from error
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,107 @@
+"""POST /v1/completions."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from swift.core.types import GenerationRequest, TokenDelta
+from swift.infer.server.chat import failed_event
+from swift.infer.server.errors import ApiError
+from swift.infer.server.generate import merged
+from swift.infer.server.schema import Answer, Choice, CompletionRequest, Usage
+from swift.infer.server.served import ServedModel
+
+
+class Completion:
+    """One completion request on its way: n answers to each of its prompts, in the order of the prompts.
+
+    Raises:
+        ApiError: the request cannot be answered.
+    """
+
+    def __init__(self, served: ServedModel, request: CompletionRequest) -> None:
+        served.check_name(request.model)
+        self.served, self.request = served, request
+        self.id = f"cmpl-{uuid.uuid4().hex}"
+        prompts = served.completion_prompts(request)
+        self.prompt_tokens = sum(map(len, prompts))
+        self.requests: list[GenerationRequest] = []
+        for prompt in prompts:
+            for choice in range(request.n):
+                sampling = served.sampling(request, len(prompt), request.logprobs, choice)
+                name = f"{self.id}-{len(self.requests)}"
+                self.requests.append(GenerationRequest(name, tuple(prompt), sampling))
+        self.states = [TextState(served) for _ in self.requests]
+
+    async def answer(self) -> Answer:
+        """The whole answer."""
+        async for index, delta in merged(self.served.engine, self.requests):
+            self.states[index].push(delta)
+        return self._object([state.choice(index) for index, state in enumerate(self.states)], self._usage())
+
+    async def events(self) -> AsyncIterator[str]:
+        """The answer as server-sent events."""
+        try:
+            async for index, delta in merged(self.served.engine, self.requests):
+                piece = TextState(self.served, offset=len(self.states[index].text))
+                piece.push(delta)
+                self.states[index].push(delta)
+                if delta.text or delta.logprobs or delta.finish_reason:
+                    yield self._object([piece.choice(index)]).line()
+            if self.request.stream_options and self.request.stream_options.include_usage:
+                yield self._object([], self._usage()).line()
+        except ApiError as error:
+            yield failed_event(error)
+        yield "data: [DONE]\n\n"
+
+    def _object(self, choices: list[Choice], usage: Usage | None = None) -> Answer:
+        return Answer(
+            id=self.id, object="text_completion", model=self.served.name, choices=choices, usage=usage
+        )
+
+    def _usage(self) -> Usage:
+        made = sum(state.tokens for state in self.states)
+        return Usage(
+            prompt_tokens=self.prompt_tokens, completion_tokens=made, total_tokens=self.prompt_tokens + made
+        )
+
+
+@dataclass(slots=True)
+class TextState:
+    """What one answer has become so far.
+
+    Attributes:
+        offset: characters of the answer before this state's text.
+    """
+
+    served: ServedModel
+    offset: int = 0
+    text: str = ""
+    tokens: int = 0
+    finish_reason: Any = None
+    logprobs: dict[str, list[Any]] | None = field(default=None)
+
+    def push(self, delta: TokenDelta) -> None:
+        """Take a delta."""
+        if delta.logprobs is not None:
+            self._add_logprobs(delta)
+        self.text += delta.text
+        self.tokens += len(delta.token_ids)
+        self.finish_reason = delta.finish_reason
+
+    def choice(self, index: int) -> Choice:
+        """The answer, or its piece."""
+        return Choice(index=index, text=self.text, logprobs=self.logprobs, finish_reason=self.finish_reason)
+
+    def _add_logprobs(self, delta: TokenDelta) -> None:
+        if self.logprobs is None:
+            self.logprobs = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+        tops = delta.top_logprobs or ({},) * len(delta.token_ids)
+        for token, value, top in zip(delta.token_ids, delta.logprobs or (), tops, strict=True):
+            self.logprobs["tokens"].append(self.served.token(token))
+            self.logprobs["token_logprobs"].append(max(value, -9999.0))
+            self.logprobs["top_logprobs"].append({self.served.token(other): p for other, p in top.items()})
+            self.logprobs["text_offset"].append(self.offset + len(self.text))

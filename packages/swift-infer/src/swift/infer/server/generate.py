@@ -1,0 +1,75 @@
+"""Several requests to an engine as one stream, which ends with the client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from swift.core.protocols import Engine
+from swift.core.types import GenerationRequest, TokenDelta
+from swift.infer.server.errors import ApiError
+
+Result = TypeVar("Result")
+POLL_SECONDS = 0.1
+
+
+async def merged(
+    engine: Engine, requests: Sequence[GenerationRequest]
+) -> AsyncIterator[tuple[int, TokenDelta]]:
+    """(index of the request, delta) of all requests as they come; leaving early aborts all of them.
+
+    Raises:
+        ApiError: the engine failed at one of them.
+    """
+    queue: asyncio.Queue[tuple[int, TokenDelta | BaseException]] = asyncio.Queue()
+    tasks = [asyncio.create_task(_forward(engine, one, index, queue)) for index, one in enumerate(requests)]
+    open_requests = len(tasks)
+    try:
+        while open_requests:
+            index, delta = await queue.get()
+            if isinstance(delta, BaseException):
+                raise delta
+            if delta.finish_reason == "error":
+                raise ApiError(delta.error or "generation failed", status=500, code="generation_failed")
+            open_requests -= delta.finish_reason is not None
+            yield index, delta
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _forward(
+    engine: Engine,
+    request: GenerationRequest,
+    index: int,
+    queue: asyncio.Queue[tuple[int, TokenDelta | BaseException]],
+) -> None:
+    try:
+        async with contextlib.aclosing(engine.stream(request)) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                queue.put_nowait((index, delta))
+    except Exception as error:  # noqa: BLE001 - raised again by merged(), in the task of the request
+        queue.put_nowait((index, error))
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Await work, but cancel it when the client goes away.
+
+    Raises:
+        ApiError: the client has gone (nobody reads it, but the log does).
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=POLL_SECONDS)
+            if not task.done() and await request.is_disconnected():
+                raise ApiError("the client has disconnected", status=499)
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
