@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from swift.core.types import Encoded
+from swift.core.types import IGNORE_INDEX, Encoded
 
 Int32 = npt.NDArray[np.int32]
 
@@ -59,6 +59,12 @@ class EncodedDataset(Dataset[Encoded]):
         self.lengths: npt.NDArray[np.int64] = np.diff(self._ids.offsets)
         if self._rejected is not None:
             self.lengths = self.lengths + self._rejected.lengths
+
+    @property
+    def supervised_tokens(self) -> int:
+        """Tokens that are learned, over all samples."""
+        own = int((self._labels.flat != IGNORE_INDEX).sum())
+        return own + (self._rejected.supervised_tokens if self._rejected is not None else 0)
 
     def __len__(self) -> int:
         return len(self._origins)

@@ -85,7 +85,10 @@ def _build(
     held_out = _read(data.val_dataset_name, data, folder, hub, None, seed) if data.val_dataset_name else None
     if data.streaming:
         return _streamed(data, template, held_out, task, seed=seed, folder=folder, hub=hub)
-    rows, reports = _read(data.dataset_name, data, folder, hub, data.weights, seed)
+    measured_only = held_out is not None and not data.dataset_name
+    rows, reports = (
+        ([], []) if measured_only else _read(data.dataset_name, data, folder, hub, data.weights, seed)
+    )
     if data.shuffle:
         order = np.random.default_rng(seed).permutation(len(rows))
         rows = [rows[index] for index in order]
@@ -93,7 +96,7 @@ def _build(
     if held_out is None and data.split_ratio > 0:
         rows, val_rows = split(rows, data.split_ratio)
     summary: dict[str, Any] = {"sources": [report.to_dict() for report in reports]}
-    train = _encoded(rows, data, template, task, "train", summary, seed) if data.dataset_name else None
+    train = _encoded(rows, data, template, task, "train", summary, seed) if not measured_only else None
     evaluation = None
     if val_rows:
         summary["evaluation_sources"] = [report.to_dict() for report in val_reports]

@@ -226,7 +226,9 @@ class ChatTemplate:
         return [self._encoded(piece, row, media, columns) for piece in fitted[0]]
 
     def _fit(self, tokens: Tokens, how: Truncation) -> list[Tokens]:
-        pieces = [tokens] if len(tokens[0]) <= self.max_length else fit(tokens, self.max_length, how)
+        if len(tokens[0]) <= self.max_length:
+            return [tokens]
+        pieces = fit(tokens, self.max_length, how)
         return pieces if self.task == "prompt" else [piece for piece in pieces if is_learned(piece)]
 
     def _encoded(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -80,8 +80,10 @@ def analyse(template: str) -> Constants:
             whole.update(strings)
         else:
             parts.update(strings)
-    parts.update(_strings(_decisive_values(tree)))
+    searched, compared = _assigned_strings(tree)
+    parts |= searched - {""}
     parts.discard("")
+    whole |= compared
     return Constants(True, frozenset(parts), frozenset(whole), frozenset(ends), "strftime_now" in template)
 
 
@@ -104,15 +106,22 @@ def _operands(node: nodes.Node) -> list[nodes.Node]:
     return []
 
 
-def _decisive_values(tree: nodes.Node) -> list[nodes.Node]:
-    """What is assigned to variables that a deciding node reads."""
+def _assigned_strings(tree: nodes.Node) -> tuple[set[str], set[str]]:
+    """Strings that reach a deciding node through a variable: those searched for, those compared whole."""
     namespaces = {reference.name for reference in tree.find_all(nodes.NSRef)}
-    read = {name for node in _deciding(tree) for name in _names(_operands(node), namespaces)}
-    return [
-        assignment.node
-        for assignment in tree.find_all(nodes.Assign)
-        if read & set(_names([assignment.target], namespaces))
+    deciding = list(_deciding(tree))
+    judged = {id(item) for node in deciding for root in _operands(node) for item in _all(root, nodes.Const)}
+    equality: list[nodes.Node] = [
+        node for node in deciding if isinstance(node, nodes.Compare) and not _searches(node)
     ]
+    search = [node for node in deciding if node not in equality]
+    found: tuple[set[str], set[str]] = (set(), set())
+    for strings, group in ((found[0], search), (found[1], equality)):
+        read = {name for node in group for name in _names(_operands(node), namespaces)}
+        for assignment in tree.find_all(nodes.Assign):
+            if read & set(_names([assignment.target], namespaces)):
+                strings.update(_strings([assignment.node], judged))
+    return found
 
 
 def _names(roots: list[nodes.Node], namespaces: set[str]) -> Iterator[str]:
@@ -125,12 +134,10 @@ def _names(roots: list[nodes.Node], namespaces: set[str]) -> Iterator[str]:
                 yield f"{attribute.node.name}.{attribute.attr}"
 
 
-def _strings(roots: list[nodes.Node]) -> list[str]:
-    """String constants below these nodes, except keys such as message['role']."""
-    keys = {id(item.arg) for root in roots for item in _all(root, nodes.Getitem)}
-    constants = [
-        constant for root in roots for constant in _all(root, nodes.Const) if id(constant) not in keys
-    ]
+def _strings(roots: list[nodes.Node], judged: Set[int] = frozenset()) -> list[str]:
+    """String constants below these nodes, except keys such as message['role'] and those judged elsewhere."""
+    skipped = judged | {id(item.arg) for root in roots for item in _all(root, nodes.Getitem)}
+    constants = [item for root in roots for item in _all(root, nodes.Const) if id(item) not in skipped]
     return [constant.value for constant in constants if isinstance(constant.value, str)]
 
 

@@ -44,7 +44,7 @@ class MediaFamily(Protocol):
         ...
 
     def complete(self, batch: Batch) -> Batch:
-        """Add what the model derives from tokens and media together (token types, positions) to a collated batch.
+        """Add what the model derives from tokens and media together (token types, positions) to a batch.
 
         Raises:
             DataError: tokens and media do not belong together.
@@ -58,7 +58,7 @@ def has_media(conversation: Conversation) -> bool:
 
 
 def expand(rendered: Rendered, placeholder: str, replacements: list[str]) -> Rendered:
-    """Put the i-th replacement in the place of the i-th placeholder; spans move along.
+    """Replace the i-th placeholder by the i-th replacement; spans move along.
 
     Raises:
         ValueError: the counts differ.

@@ -43,7 +43,7 @@ PATTERNS = frozenset(
 """Patterns in which a space is the first character of a match, or the match is all white space."""
 
 _BESIDE_SPACE = re.compile(r"\s ")
-_PIECES = re.compile(r" *[^ ]+(?:(?<=\s) +[^ ]+)*| +")
+_SAFE_CUT = re.compile(r" (?<=\S )")  # begins with the space, so that the search skips from space to space
 
 
 def has_safe_cuts(backend: Tokenizer) -> bool:
@@ -120,7 +120,7 @@ class WordMemory:
         firsts: list[str] = []
         rests: list[list[str]] = []
         for text in texts:
-            pieces = text.split(" ") if _BESIDE_SPACE.search(text) is None else _pieces(text)
+            pieces = text.split(" ") if _BESIDE_SPACE.search(text) is None else _SAFE_CUT.split(text)
             firsts.append(pieces[0])
             del pieces[0]
             rests.append(pieces)
@@ -141,9 +141,8 @@ class WordMemory:
     def _learn_heads(self, firsts: list[str], border: int) -> dict[str, tuple[bytes, int]]:
         heads = self._heads.setdefault(border, {})
         unknown = list(set(firsts) - heads.keys())
-        for piece, found in zip(
-            unknown, self.backend.encode_batch(unknown, add_special_tokens=False), strict=True
-        ):
+        encode = self.backend.encode_batch if border else self.backend.encode_batch_fast  # fast: no offsets
+        for piece, found in zip(unknown, encode(unknown, add_special_tokens=False), strict=True):
             token = token_at(found, border, len(piece)) if border else 0
             heads[piece] = (_as_bytes(found), len(found.ids) if token is None else token)
         return heads
@@ -154,14 +153,6 @@ class WordMemory:
         for heads in self._heads.values():
             if len(heads) > MEMORY:
                 heads.clear()
-
-
-def _pieces(text: str) -> list[str]:
-    """Pieces of a text in which white space meets a space; the space in front of all but the first goes."""
-    pieces = _PIECES.findall(text)
-    if text.startswith(" "):
-        return ["", *(piece[1:] for piece in pieces)]
-    return [pieces[0], *(piece[1:] for piece in pieces[1:])]
 
 
 def _as_bytes(encoding: Encoding) -> bytes:
