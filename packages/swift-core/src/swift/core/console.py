@@ -15,3 +15,10 @@ def say(message: str) -> None:
     """One line for the person, from the main process only."""
     if is_main_process():
         print(message, file=sys.stderr, flush=True)
+
+
+def quiet_libraries() -> None:
+    """One progress bar is enough: switch off those that transformers draws while it loads and saves."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from swift.core.config.run import RunConfig, run_from_dict
-from swift.core.console import say
+from swift.core.console import quiet_libraries, say
 from swift.core.errors import EXIT_INTERRUPTED, CheckpointError
 from swift.core.models.load import load_processor, save_model
 from swift.core.quickstart.chat import ask, served
@@ -31,6 +31,7 @@ def quickstart(output: Path, steps: Steps, seed: int, samples: int, overwrite: b
         SwiftError: a stage failed; what the earlier ones made stays.
     """
     started = time.monotonic()
+    quiet_libraries()
     claim(output, overwrite)
     files = write_task(output / "data", seed, demonstrations=64 * max(steps.sft, steps.grpo), held_out=200)
     results: list[StageResult] = []
