@@ -33,6 +33,7 @@ EXPECTED: dict[str, set[str]] = {
     "swift-infer": CORE,
 }
 SUITE = "swift-suite"
+PAIRS = [(name, name) for name in EXPECTED]
 
 # Loads every entry point of one distribution, and the implementation behind each component.
 SMOKE = """

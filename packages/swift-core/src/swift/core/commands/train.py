@@ -32,8 +32,17 @@ def training_command(name: str, summary: str, stage: str | None) -> click.Comman
         help=f"{summary}\n\nCONFIG is a YAML file; OVERRIDES change or replace its keys.",
         epilog=epilog,
         params=[
-            click.Argument(["config"], required=False, callback=_split_config, expose_value=False, nargs=-1),
-            click.Option(["--help-config", "help_config"], is_flag=True, help="Explain every configuration key."),
+            click.Argument(
+                ["config"],
+                metavar="[CONFIG] [OVERRIDES]...",
+                required=False,
+                callback=_split_config,
+                expose_value=False,
+                nargs=-1,
+            ),
+            click.Option(
+                ["--help-config", "help_config"], is_flag=True, help="Explain every configuration key."
+            ),
         ],
     )
 
@@ -68,7 +77,8 @@ def train(config: Path | None, overrides: tuple[str, ...], stage: str | None) ->
     run = load_run(config, overrides, defaults)
     if not run.data.dataset_name:
         raise ConfigError(
-            "data.dataset_name is not set", "name a file, a registered data set or a hub id: data.dataset_name=PATH"
+            "data.dataset_name is not set",
+            "name a file, a registered data set or a hub id: data.dataset_name=PATH",
         )
     from swift.core.train.launch import train as launch
 
