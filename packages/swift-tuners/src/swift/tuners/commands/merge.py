@@ -26,4 +26,4 @@ def command(source: Path, output: Path, model_id: str | None, dtype: str, max_sh
     from swift.tuners.merge import merge_adapter
 
     folder = merge_adapter(source, output, model_id, dtype, max_shard_size)
-    click.echo(f"merged model: {folder}\nchat with it: swift infer model.model_id={folder}")
+    click.echo(f"merged model: {folder}\nchat with it: swift infer --model {folder}")

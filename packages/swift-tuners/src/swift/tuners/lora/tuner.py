@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import peft
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -68,7 +69,7 @@ class LoraTuner:
         adapted = _inject(model, adapter_config)
         weights = peft.load_peft_weights(str(directory), device="cpu")
         try:
-            refuse_mismatch(shapes(peft.get_peft_model_state_dict(adapted)), shapes(weights), directory)
+            refuse_mismatch(shapes(_own_weights(adapted)), shapes(weights), directory)
         except ModelError as error:
             adapted.unload()
             hint = f" (its adapter_config.json names {base!r})" if base else ""
@@ -123,6 +124,13 @@ def _inject(model: nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
     # A folder is found again from any working directory.
     config.base_model_name_or_path = str(Path(base).resolve()) if base and Path(base).is_dir() else base
     return adapted
+
+
+def _own_weights(adapted: peft.PeftModel) -> dict[str, torch.Tensor]:
+    # As in save(): "auto" would ask the hub whether the embeddings were resized.
+    return cast(
+        "dict[str, torch.Tensor]", peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    )
 
 
 def _peft_model(model: nn.Module) -> peft.PeftModel:
