@@ -104,12 +104,10 @@ def _names_model(path: Path | None, overrides: Sequence[str]) -> bool:
 
 def _base(adapter: Path) -> list[str]:
     """Overrides that load the base of an adapter, by its own record or that of its run."""
-    recorded = _read(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
-    if recorded:
-        return [f"model.model_id={recorded}"]
     run = next((file for file in (adapter / "run.json", adapter.parent / "run.json") if file.is_file()), None)
     sections = _read(run).get("config", {}) if run is not None else {}
-    model_id = sections.get("model", {}).get("model_id")
+    recorded = _read(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    model_id = recorded or sections.get("model", {}).get("model_id")
     if not model_id:
         raise ModelError(f"adapter {str(adapter)!r} does not record its base model", "name it: --model PATH")
     # the random weights of tiny models follow the seed

@@ -1,0 +1,144 @@
+"""swift infer and swift serve as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from openai import OpenAI
+
+from swift.core.config.schema import ModelConfig
+from swift.core.errors import DataError, EngineError, ModelError
+from swift.core.models.load import load_model
+from swift.infer.commands.infer import command as infer
+from swift.infer.commands.serve import command as serve
+from swift.infer.load import load_adapted, load_infer_run, served_name
+from swift.infer.server.run import listen
+
+
+def invoke(command: click.Command, *arguments: object, text: str | None = None) -> Result:
+    return CliRunner().invoke(command, [str(one) for one in arguments], input=text, catch_exceptions=False)
+
+
+def test_answers_a_file(tmp_path: Path, tiny_model_dir: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": "reverse 123", "id": 7},
+        {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "old"}]},
+        {"instruction": "say", "input": "x", "output": "y"},
+        {"text": "Once upon"},
+    ]
+    source, target = tmp_path / "in.jsonl", tmp_path / "deep" / "out.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["--model", tiny_model_dir, "--input", source, "--output", target, "--max-new-tokens", 6]
+    assert invoke(infer, *arguments, "infer.temperature=0").exit_code == 0
+    answers = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [{key: row[key] for key in row if key != "response"} for row in answers] == rows
+    assert any(row["response"] for row in answers)  # random weights may well answer with half a character
+    first = target.read_text()
+    invoke(infer, *arguments, "infer.temperature=0")
+    assert target.read_text() == first
+
+
+def test_malformed_rows_are_named(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"prompt": "x"}\n{"prompt": \n')
+    with pytest.raises(DataError, match=r"in\.jsonl:2"):
+        invoke(infer, "--input", source, "--output", tmp_path / "out.jsonl")
+    source.write_text('{"prompt": "x"}\n{"nothing": 1}\n')
+    with pytest.raises(DataError, match=r"in\.jsonl:2"):
+        invoke(infer, "--input", source, "--output", tmp_path / "out.jsonl")
+    with pytest.raises(DataError, match="does not exist"):
+        invoke(infer, "--input", tmp_path / "none.jsonl", "--output", tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_chats_in_the_terminal(tiny_model_dir: Path) -> None:
+    text = "hello\n/reset\n/what\n\nagain\n/exit\nnever read\n"
+    result = invoke(infer, "--model", tiny_model_dir, "--max-new-tokens", 5, "--temperature", 0, text=text)
+    assert result.exit_code == 0
+    assert "a new chat" in result.output and "unknown command /what" in result.output
+    assert result.output.count("> ") >= 4
+    assert invoke(infer, "--model", tiny_model_dir, text="").exit_code == 0  # Ctrl-D
+
+
+def adapter(folder: Path, base: Any) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    model.save_pretrained(str(folder))
+
+
+def test_an_adapter_brings_its_base(tmp_path: Path, tiny_model_dir: Path) -> None:
+    base = load_model(
+        ModelConfig.model_validate({"model_id": str(tiny_model_dir)}), dtype=torch.float32, device="cpu"
+    )
+    adapter(tmp_path / "run" / "final", base)
+    for words in ([f"model.adapter={tmp_path / 'run'}"], [f"model.model_id={tmp_path / 'run'}"]):
+        run = load_infer_run(None, words)
+        assert run.model.model_id == str(tiny_model_dir) and served_name(run) == "run"
+    model, _ = load_adapted(run)
+    ids = torch.tensor([[5, 6, 7]])
+    plain = load_model(run.model, dtype=torch.float32, device="cpu")
+    with torch.no_grad():
+        assert not torch.allclose(model(ids).logits, plain(ids).logits)
+    with pytest.raises(ModelError, match=r"holds no adapter_config\.json"):
+        load_infer_run(None, [f"model.adapter={tiny_model_dir}"])
+
+
+def test_a_run_on_random_weights_brings_its_seed(tmp_path: Path) -> None:
+    base = load_model(ModelConfig(), dtype=torch.float32, device="cpu", seed=3)
+    adapter(tmp_path / "final", base)
+    record = {"config": {"model": {"model_id": "tiny/qwen3"}, "train": {"seed": 3}}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    run = load_infer_run(None, [f"model.adapter={tmp_path}"])
+    assert (run.model.model_id, run.loop.seed) == ("tiny/qwen3", 3)
+    model, _ = load_adapted(run)
+    own = model.get_base_model().get_input_embeddings().weight
+    assert torch.equal(own, base.get_input_embeddings().weight)
+
+
+def test_serve_refuses_a_port_in_use() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(EngineError, match=str(port)) as caught:
+            invoke(serve, "--port", port)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.timeout(120)
+def test_serves_until_it_is_told_to_stop(tiny_model_dir: Path) -> None:
+    program = "from swift.infer.cli import main; main()"
+    arguments = ["serve", "--model", str(tiny_model_dir), "--port", "0", "--served-model-name", "mine"]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("ready: http://127.0.0.1:")
+            with OpenAI(base_url=line.split()[1] + "/v1", api_key="none", max_retries=0) as client:
+                answer = client.chat.completions.create(
+                    model="mine", messages=[{"role": "user", "content": "hi"}], max_tokens=4
+                )
+            assert answer.usage is not None and answer.usage.completion_tokens >= 1
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+        finally:
+            process.kill()
+
+
+def test_help_loads_no_torch() -> None:
+    program = (
+        "import sys; from swift.infer.commands import infer, serve; "
+        "loaded = {'torch', 'pydantic', 'fastapi', 'transformers', 'rich'} & set(sys.modules); "
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
