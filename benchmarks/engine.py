@@ -2,9 +2,9 @@
 
     python benchmarks/engine.py [--repeats 5] [--vllm]
 
-A 13M-parameter fp32 Qwen3 with random weights answers equally long prompts greedily. Every way runs once a round,
-in turn, so that a busy moment of the machine hits all of them; medians over the rounds are printed, and the ratio
-of each to the embedded engine. Start-up is not timed, for anybody.
+A 13M-parameter fp32 Qwen3 with random weights answers equally long prompts greedily. Every way runs once a
+round, in turn, so that a busy moment of the machine hits all of them; medians over the rounds are printed, and
+the ratio of the embedded engine to each. Start-up is not timed, for anybody.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def batched(model: Any) -> Way:
 
 
 def one_by_one(model: Any) -> Way:
-    """generate() on one prompt after the other; a quarter of them, which does not change tokens per second."""
+    """generate() on one prompt after the other; a quarter of them, which leaves tokens per second alone."""
     run = batched(model)
     return lambda ids: sum(run([one]) for one in ids[: max(1, len(ids) // 4)])
 
