@@ -71,7 +71,9 @@ def test_threads_are_shared_and_an_own_setting_stays() -> None:
     ("requested", "device", "gpus", "expected"),
     [(None, "auto", 0, 1), (2, "auto", 0, 2), (None, "auto", 4, 4), (3, "auto", 4, 3), (8, "cpu", 4, 8)],
 )
-def test_processes_follow_gpus_or_the_request(requested: int | None, device: str, gpus: int, expected: int) -> None:
+def test_processes_follow_gpus_or_the_request(
+    requested: int | None, device: str, gpus: int, expected: int
+) -> None:
     assert process_count(requested, device, gpus) == expected
 
 
@@ -89,7 +91,9 @@ def test_a_failing_rank_is_named_with_its_last_words_and_stops_the_others() -> N
         "time.sleep(60)"
     )
     started = time.monotonic()
-    with pytest.raises(RankError, match=r"rank 1 of 2 ended with exit status 3[\s\S]*no such layer") as caught:
+    with pytest.raises(
+        RankError, match=r"rank 1 of 2 ended with exit status 3[\s\S]*no such layer"
+    ) as caught:
         launch_ranks(worker(code), 2)
     assert caught.value.exit_code == 3
     assert time.monotonic() - started < 10
@@ -145,7 +149,7 @@ def test_an_interrupt_reaches_every_rank_once_and_they_end_in_order(tmp_path: Pa
 
 
 def test_ranks_have_sessions_of_their_own(tmp_path: Path) -> None:
-    """A terminal's Ctrl-C goes to the launcher's process group; the ranks must hear it from the launcher only."""
+    """A terminal's Ctrl-C goes to the launcher's process group; ranks must hear it from the launcher only."""
     code = "import os, sys; from pathlib import Path; Path(sys.argv[1]).write_text(str(os.getpgid(0)))"
     assert launch_ranks(worker(code, tmp_path / "group"), 1) == 0
     assert int((tmp_path / "group").read_text()) != os.getpgid(0)
@@ -167,7 +171,8 @@ def test_no_rank_outlives_a_killed_launcher(tmp_path: Path) -> None:
 def test_the_launcher_loads_no_torch() -> None:
     code = (
         "import sys\n"
-        "import swift.core.train.launch, swift.core.train.record, swift.parallel.ddp.strategy, swift.parallel.components\n"
+        "import swift.core.train.launch, swift.core.train.record\n"
+        "import swift.parallel.ddp.strategy, swift.parallel.components\n"
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

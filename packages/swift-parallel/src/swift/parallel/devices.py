@@ -33,12 +33,14 @@ def process_count(requested: int | None, device: str, gpus: int) -> int:
         ConfigError: more processes than GPUs, or GPUs are asked for where there are none.
     """
     if device == "cuda" and gpus == 0:
-        raise ConfigError("device.device is 'cuda', but this machine shows no GPU", "set device.device=cpu or auto")
+        raise ConfigError(
+            "device.device is 'cuda', but this machine shows no GPU", "set device.device=cpu or auto"
+        )
     if device == "cpu" or gpus == 0:
         return requested or 1
     if requested is not None and requested > gpus:
         raise ConfigError(
             f"device.num_gpus is {requested}, but this machine shows {gpus} GPU{'s' if gpus > 1 else ''}",
-            f"set device.num_gpus to at most {gpus}, or device.device=cpu to train {requested} processes on CPU",
+            f"set device.num_gpus to at most {gpus}, or device.device=cpu for {requested} CPU processes",
         )
     return requested or gpus

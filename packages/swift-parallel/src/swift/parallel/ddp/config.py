@@ -10,10 +10,13 @@ class DdpConfig(Config):
 
     num_gpus: PositiveInt | None = Field(
         None,
-        description="training processes on this machine, one a GPU (CPU processes over gloo where there is none); "
+        description="training processes on this machine: one a GPU, or on CPU (gloo) where there is none; "
         "default: every GPU",
     )
-    ddp_timeout: PositiveInt = Field(1800, description="seconds a process waits for the others before it gives up")
+    ddp_timeout: PositiveInt = Field(
+        1800, description="seconds a process waits for the others before it gives up"
+    )
     ddp_find_unused_parameters: bool = Field(
-        False, description="let a step leave parameters without gradient, such as a vision tower in a batch without images"
+        False,
+        description="let a step leave parameters unused, such as a vision tower in a batch without images",
     )

@@ -73,7 +73,7 @@ class Rank:
 
 
 def _dies_with(parent: int) -> Callable[[], None] | None:
-    """What a child runs before its program so that the kernel kills it when the launcher dies, even by kill -9."""
+    """What a child runs first, so that the kernel kills it when the launcher dies, even by kill -9."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork

@@ -33,8 +33,8 @@ class RankError(SwiftError):
 def launch_ranks(worker: Sequence[str], world_size: int) -> int:
     """Run a command once per rank on this machine and wait for all of them.
 
-    SIGINT and SIGTERM are passed on to every rank, once each, and are waited for while the ranks save; after a
-    second one, ranks that do not end within 10 s are killed. When a rank dies, the others end within 2 s.
+    SIGINT and SIGTERM are passed on to every rank, once each, and the ranks have time to save; after a second
+    one, ranks that do not end within 10 s are killed. When a rank dies, the others end within 2 s.
 
     Args:
         worker: command line; each rank learns who it is from RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE,
@@ -53,7 +53,9 @@ def launch_ranks(worker: Sequence[str], world_size: int) -> int:
         with _forwarding(ranks) as signals:
             port = free_port()
             for number in range(world_size):
-                ranks.append(Rank(number, worker, rank_environment(os.environ, number, world_size, port), logs))
+                ranks.append(
+                    Rank(number, worker, rank_environment(os.environ, number, world_size, port), logs)
+                )
             if signals:  # nothing has been trained yet
                 return 128 + signals[0]
             failed = _wait(ranks, signals)

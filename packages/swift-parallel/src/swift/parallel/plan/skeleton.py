@@ -31,7 +31,7 @@ def skeleton(run: RunConfig, device: torch.device) -> nn.Module:
         tuner = cast("Tuner", tuners.build(run.loop.tuner_strategy, run.tuner))
     if tuner is not None and tuner.load_options():
         raise ConfigError(
-            f"swift plan does not know quantised weights yet (train.tuner_strategy {run.loop.tuner_strategy!r})",
+            f"train.tuner_strategy {run.loop.tuner_strategy!r} quantises weights: not planned yet",
             "plan with train.tuner_strategy=lora and subtract what the quantisation saves",
         )
     architecture = load_config(run.model)

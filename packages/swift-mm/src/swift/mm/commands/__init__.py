@@ -1,0 +1,1 @@
+"""Commands this package offers to `swift` and to `swift-mm`."""

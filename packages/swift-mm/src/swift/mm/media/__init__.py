@@ -1,0 +1,1 @@
+"""Files, URLs and raw values to what a processor reads."""
