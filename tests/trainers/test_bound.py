@@ -61,7 +61,8 @@ def test_grpo_word_for_word(model: Any, arguments: TrainingArguments) -> None:
     training_args = arguments
     before = model.lm_head.weight.detach().clone()
     trainer = GRPOTrainer(
-        model=model, ref_model=ref_model, reward_model=rm, train_dataset=ds, args=training_args, beta=0.1, gamma=0.95,
+        model=model, ref_model=ref_model, reward_model=rm, train_dataset=ds, args=training_args,
+        beta=0.1, gamma=0.95,
         processing_class=load_tokenizer(TINY), max_completion_length=6, num_generations=4,
     )  # fmt: skip
     trainer.train()

@@ -16,7 +16,8 @@ import pytest
 from swift.core.train.worker import run_and_exit
 
 Sections = dict[str, dict[str, Any]]
-WORDS = "the quick brown fox jumps over a lazy dog while seven wizards brew strong coffee at dawn".split()
+WORDS = """the quick brown fox jumps over a lazy dog while seven wizards brew strong coffee at dawn
+and nobody asks why""".split()
 
 
 @pytest.fixture(scope="session")

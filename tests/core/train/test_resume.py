@@ -115,7 +115,7 @@ def test_ctrl_c_saves_and_exits_130(sections: Sections, fork_run: ForkRun) -> No
 def test_a_full_disk_keeps_the_last_good_checkpoint(
     sections: Sections, fork_run: ForkRun, tmp_path: Path
 ) -> None:
-    """The process may write no file beyond a limit that the first run's checkpoints need: the kernel refuses."""
+    """The kernel refuses files larger than a limit that a checkpoint needs."""
     output = Path(sections["train"]["output_dir"])
     assert finished(fork_run(changed(sections, train={"max_steps": 4}))) == 0
     (good,) = checkpoint.checkpoints(output)

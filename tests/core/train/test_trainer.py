@@ -14,8 +14,9 @@ from swift.core.config.run import run_from_dict
 from swift.core.errors import ConfigError
 from swift.core.registry import losses
 from swift.core.train.evaluate import evaluate_loss
+from swift.core.train.parts import load_parts
 from swift.core.train.record import METRICS_FILE, RUN_FILE
-from swift.core.train.run import TrainResult, load_parts, train_in_process
+from swift.core.train.run import TrainResult, train_in_process
 
 Sections = dict[str, dict[str, Any]]
 
@@ -39,7 +40,10 @@ def losses_of(output: Path) -> list[float]:
     [
         {"train": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}},
         {"data": {"padding_free": True}, "train": {"per_device_train_batch_size": 8}},
-        {"data": {"padding_free": True}, "train": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}},
+        {
+            "data": {"padding_free": True},
+            "train": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+        },
         {"train": {"per_device_train_batch_size": 8, "gradient_checkpointing": True}},
     ],
     ids=["accumulation", "padding-free", "padding-free accumulation", "gradient checkpointing"],

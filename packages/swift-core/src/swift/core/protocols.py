@@ -81,6 +81,10 @@ class Objective(Protocol):
         """Restore state_dict()."""
         return
 
+    def close(self) -> None:
+        """Free what the objective holds (an engine); safe to call twice."""
+        return
+
 
 @runtime_checkable
 class Tuner(Protocol):

@@ -63,7 +63,7 @@ class BoundTrainer(Trainer):
         args.remove_unused_columns = False
         context = ObjectiveContext(
             tokenizer=tokenizer,
-            model_config=ModelConfig(model_id=_name_of(model)),
+            model_config=ModelConfig.model_validate({"model_id": _name_of(model)}),
             load_reference=_reference_loader(model, ref_model),
             device=args.device,
             seed=args.seed,
@@ -112,8 +112,8 @@ class GRPOTrainer(BoundTrainer):
     """Group relative policy optimisation (arXiv 2402.03300); needs swift-rlhf and an engine.
 
     Args:
-        reward_model: a function (prompts, completions, **columns) -> floats, or a sequence classification model
-            with one output, or a list of either; in addition to reward_funcs by name.
+        reward_model: a function (prompts, completions, **columns) -> floats, or a sequence classification
+            model with one output, or a list of either; in addition to reward_funcs by name.
     """
 
     stage = "grpo"
@@ -155,7 +155,7 @@ def _name_of(model: nn.Module) -> str:
 
 def _tokenizer_of(model: nn.Module) -> Any:
     try:
-        return load_tokenizer(ModelConfig(model_id=_name_of(model)))
+        return load_tokenizer(ModelConfig.model_validate({"model_id": _name_of(model)}))
     except ModelError as error:
         raise ModelError(
             f"no tokenizer was given, and the model's own is not found: {error.problem}",
@@ -172,11 +172,13 @@ def _reference_loader(model: nn.Module, ref_model: nn.Module | None) -> Any:
 
 
 def _encode(rows: Rows, template: ChatTemplate) -> list[Encoded]:
-    conversations, encoded = [], []
-    for index, row in enumerate(rows):
-        if isinstance(row, Encoded):
-            encoded.append(row)
-        else:
-            known = isinstance(row, Conversation)
-            conversations.append(row if known else to_conversation(dict(row), f"row {index}", {}))
-    return [*encoded, *template.encode(conversations)]
+    """Rows to samples; those that are encoded already come first, as they are."""
+    known = [_conversation(row, index) for index, row in enumerate(rows)]
+    encoded = [row for row in known if isinstance(row, Encoded)]
+    return [*encoded, *template.encode([row for row in known if isinstance(row, Conversation)])]
+
+
+def _conversation(row: Mapping[str, Any] | Conversation | Encoded, index: int) -> Conversation | Encoded:
+    if isinstance(row, Conversation | Encoded):
+        return row
+    return to_conversation(dict(row), f"row {index}")

@@ -21,10 +21,11 @@ def as_reward(item: Reward | nn.Module) -> Reward:
     """
     if not isinstance(item, nn.Module):
         return item
-    labels = getattr(getattr(item, "config", None), "num_labels", None)
+    config: Any = getattr(item, "config", None)
+    labels = getattr(config, "num_labels", None)
     if labels != 1:
         raise ConfigError(f"the reward model has {labels} outputs", "give one with num_labels=1")
-    tokenizer = AutoTokenizer.from_pretrained(item.config._name_or_path)
+    tokenizer = AutoTokenizer.from_pretrained(config._name_or_path)
     return ModelReward(item, tokenizer)
 
 
@@ -38,7 +39,9 @@ class ModelReward:
     def __call__(self, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> list[float]:
         """One score a completion."""
         texts = [
-            self.tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": text}], tokenize=False)
+            self.tokenizer.apply_chat_template(
+                [*prompt, {"role": "assistant", "content": text}], tokenize=False
+            )
             for prompt, text in zip(prompts, completions, strict=True)
         ]
         device = next(self.model.parameters()).device

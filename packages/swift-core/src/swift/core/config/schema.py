@@ -75,7 +75,7 @@ class DataConfig(Config):
     loss_turns: Literal["all", "last"] = Field("all", description="which assistant turns are learned")
     max_pixels: PositiveInt | None = Field(
         None,
-        description="largest image, width x height; larger ones are scaled down; default: the model's own limit",
+        description="largest image area; larger ones are scaled down; default: the model's own limit",
     )
     packing: bool = Field(
         False, description="join samples into packs of max_length without mixing their attention"

@@ -6,7 +6,7 @@ Shapes: B rows, T tokens, K kept positions, N supervised tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 from torch.nn import functional
@@ -36,7 +36,7 @@ class CausalLMObjective(Objective):
         RegistryError: loss_type names no registered loss.
     """
 
-    task: Task = "causal_lm"
+    task: ClassVar[Task] = "causal_lm"
 
     def __init__(self, config: CausalLMConfig, context: ObjectiveContext) -> None:
         self.pad_id = context.tokenizer.pad_token_id or 0
@@ -53,7 +53,8 @@ class CausalLMObjective(Objective):
 
     def count(self, batch: Batch) -> Tensor:
         """Learned tokens [scalar]; a row's first token is never predicted."""
-        return (batch["labels"][:, 1:] != IGNORE_INDEX).sum()
+        learned: Tensor = batch["labels"][:, 1:] != IGNORE_INDEX
+        return learned.sum()
 
     def loss(self, model: nn.Module, batch: Batch, normalizer: Tensor) -> LossOutput:
         """Token losses of this batch, summed, divided by normalizer."""
@@ -69,5 +70,3 @@ class CausalLMObjective(Objective):
         if weights is not None:
             losses_N = losses_N * weights[:, 1:][learned_BT]
         return LossOutput(losses_N.sum() / normalizer)
-
-

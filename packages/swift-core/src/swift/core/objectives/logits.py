@@ -1,4 +1,7 @@
-"""Logits only where they are needed. Shapes: B rows, T tokens, K kept positions, N positions, V vocabulary."""
+"""Logits only where they are needed.
+
+Shapes: B rows, T tokens, K kept columns, N wanted positions, V vocabulary.
+"""
 
 from __future__ import annotations
 

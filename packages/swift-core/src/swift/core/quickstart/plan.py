@@ -48,7 +48,12 @@ def stages(output: Path, files: TaskFiles, steps: Steps, seed: int) -> list[Stag
 def _pretrain(output: Path, files: TaskFiles, steps: int, seed: int) -> Sections:
     return {
         "model": {"model_id": "tiny/qwen3"},
-        "data": {"dataset_name": str(files.pretrain), "max_length": 256, "packing": True, "truncation": "split"},
+        "data": {
+            "dataset_name": str(files.pretrain),
+            "max_length": 256,
+            "packing": True,
+            "truncation": "split",
+        },
         "train": _train(output / "pt", "pt", steps, seed, 2e-3, per_device_train_batch_size=8),
     }
 

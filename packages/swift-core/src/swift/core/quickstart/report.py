@@ -125,12 +125,15 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>swift quickstart</title>
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; }} td, th {{ padding: .3rem 1rem; border-bottom: 1px solid #ccc; text-align: right; }}
-td:first-child, th:first-child {{ text-align: left; }} img {{ max-width: 100%; }} code {{ background: #eee; padding: .1rem .3rem; }}
+table {{ border-collapse: collapse; }}
+td, th {{ padding: .3rem 1rem; border-bottom: 1px solid #ccc; text-align: right; }}
+td:first-child, th:first-child {{ text-align: left; }}
+img {{ max-width: 100%; }}
+code {{ background: #eee; padding: .1rem .3rem; }}
 </style></head><body>
 <h1>swift quickstart</h1>
-<p>A one-million-parameter Qwen3 was trained from scratch on Python's own manual and digit exercises, fine-tuned with LoRA
-on chats of which half are wrong, and aligned with GRPO on an exact-match reward. All figures are from held-out numbers.</p>
+<p>A one-million-parameter Qwen3 was trained from scratch on Python's own manual, fine-tuned with LoRA on chats of
+which many are wrong, and aligned with GRPO on an exact-match reward. All figures are from held-out numbers.</p>
 <table><tr><th>stage</th><th>exact match</th><th>held-out loss</th><th>seconds</th></tr>{rows}</table>
 <p>Asked over HTTP: <code>{prompt}</code> &rarr; <code>{reply}</code></p>
 {images}

@@ -18,7 +18,8 @@ from swift.core.quickstart.plan import Stage, Steps, measuring, stages
 from swift.core.quickstart.report import StageResult, write_plots, write_report, write_results
 from swift.core.quickstart.task import TaskFiles, write_task
 from swift.core.train.measure import measure
-from swift.core.train.run import build_tuner, prepare_model, train_in_process
+from swift.core.train.parts import build_tuner, prepare_model
+from swift.core.train.run import train_in_process
 
 OWN = ("data", "pt", "sft", "grpo", "merged", "results.json", "report.html", "serve.log")
 
@@ -61,7 +62,8 @@ def claim(output: Path, overwrite: bool) -> None:
     held = [name for name in OWN if (output / name).exists()]
     if held and not overwrite:
         raise CheckpointError(
-            f"--output-dir {str(output)!r} already holds {', '.join(held)}", "choose another folder or add --overwrite"
+            f"--output-dir {str(output)!r} already holds {', '.join(held)}",
+            "choose another folder or add --overwrite",
         )
     for name in held:
         path = output / name
@@ -71,7 +73,9 @@ def claim(output: Path, overwrite: bool) -> None:
 
 def merge_last(stage: Stage, folder: Path) -> Path:
     """Fold the last adapter into its base and write a plain model folder."""
-    run: RunConfig = run_from_dict({**stage.config, "model": {"model_id": str(stage.model), "adapter": str(stage.adapter)}})
+    run: RunConfig = run_from_dict(
+        {**stage.config, "model": {"model_id": str(stage.model), "adapter": str(stage.adapter)}}
+    )
     tuner = build_tuner(run)
     assert tuner is not None
     model = tuner.merge(prepare_model(run, run.model, tuner, torch.device("cpu")))
@@ -91,7 +95,8 @@ def closing_table(results: list[StageResult], chat: dict[str, str]) -> str:
     """The figures of every stage and the answer, for the terminal."""
     lines = [f"{'stage':<8}{'exact match':>13}{'held-out loss':>15}{'seconds':>9}"]
     lines += [
-        f"{result.name:<8}{result.exact_match:>13.1%}{result.eval_loss:>15.3f}{result.seconds:>9.0f}" for result in results
+        f"{result.name:<8}{result.exact_match:>13.1%}{result.eval_loss:>15.3f}{result.seconds:>9.0f}"
+        for result in results
     ]
     lines.append(f"over HTTP: {chat['prompt']!r} -> {chat['reply']!r}")
     return "\n".join(lines)

@@ -36,7 +36,9 @@ def write_task(folder: Path, seed: int, demonstrations: int, held_out: int = 200
         held_out: rows kept for measuring.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = TaskFiles(*(folder / f"{name}.jsonl" for name in ("pretrain", "demonstrations", "prompts", "held_out")))
+    files = TaskFiles(
+        *(folder / f"{name}.jsonl" for name in ("pretrain", "demonstrations", "prompts", "held_out"))
+    )
     draw = random.Random(seed)
     numbers = [f"{number:0{DIGITS}d}" for number in range(10**DIGITS)]
     draw.shuffle(numbers)

@@ -11,7 +11,7 @@ from swift.core.template.constants import analyse
 from swift.core.template.media import MediaFamily, expand, has_media
 from swift.core.template.plan import Plan, plan_tokens
 from swift.core.template.render import Rendered, Renderer, RenderError
-from swift.core.template.request import LossTurns, Request, requests_of
+from swift.core.template.request import LossTurns, Request, last_assistant, requests_of
 from swift.core.template.shape import Guard, Shape, compile_shape
 from swift.core.template.spans import closing_pattern, render_with_spans
 from swift.core.template.tokens import Tokens, tokenise, tokenise_slowly
@@ -244,10 +244,14 @@ class ChatTemplate:
         columns = row.columns
         if row.label is not None:
             columns = {**columns, "label": row.label}
-        if self.task == "prompt" and "answer" not in columns:
-            answers = [message["content"] for message in row.messages if message["role"] == "assistant"]
-            columns = {**columns, "answer": answers[-1] if answers else None}
-        return columns
+        return columns if self.task != "prompt" else {**columns, **_prompt_columns(row)}
+
+
+def _prompt_columns(row: Conversation) -> dict[str, Any]:
+    """What rewards read of a prompt: its turns, and the answer that the row gives."""
+    last = last_assistant(row.messages)
+    given = row.messages[last]["content"] if last < len(row.messages) else None
+    return {"messages": row.messages[:last], "answer": row.columns.get("answer", given)}
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:

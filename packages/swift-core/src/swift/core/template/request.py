@@ -45,7 +45,7 @@ def requests_of(conversation: Conversation, task: Task, loss_turns: LossTurns) -
         return [Request(conversation, turns, (False,) * len(turns), whole=True)]
     messages = _turns(conversation, task)
     if task == "prompt":
-        prompt = messages[: _last_assistant(messages)]
+        prompt = messages[: last_assistant(messages)]
         if not prompt:
             raise DataError(f"{conversation.origin}: nothing comes before the answer", "add a user turn")
         return [Request(conversation, prompt, (False,) * len(prompt), generation_prompt=True)]
@@ -65,7 +65,7 @@ def _turns(conversation: Conversation, task: Task) -> list[Message]:
     raise DataError(f"{conversation.origin}: the row has no messages", "remove the row or fill it")
 
 
-def _last_assistant(messages: Sequence[Message]) -> int:
+def last_assistant(messages: Sequence[Message]) -> int:
     """Index of the last assistant turn, or the number of messages when there is none."""
     places = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
     return places[-1] if places else len(messages)
@@ -74,7 +74,7 @@ def _last_assistant(messages: Sequence[Message]) -> int:
 def _learned(
     conversation: Conversation, messages: Sequence[Message], loss_turns: LossTurns, first: int = 0
 ) -> tuple[bool, ...]:
-    last = _last_assistant(messages)
+    last = last_assistant(messages)
     if last == len(messages) and messages[-1]["role"] != "assistant":
         raise DataError(
             f"{conversation.origin}: no assistant turn, so there is nothing to learn; roles: "

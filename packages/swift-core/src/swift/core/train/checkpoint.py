@@ -27,7 +27,9 @@ def commit(staged: Path, final: Path) -> None:
         OSError: the disk does not take the manifest; the staged folder is still there.
     """
     files = {
-        str(path.relative_to(staged)): path.stat().st_size for path in sorted(staged.rglob("*")) if path.is_file()
+        str(path.relative_to(staged)): path.stat().st_size
+        for path in sorted(staged.rglob("*"))
+        if path.is_file()
     }
     manifest = staged / MANIFEST
     manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
@@ -60,7 +62,9 @@ def step_of(checkpoint: Path) -> int:
     """
     match = _NAME.fullmatch(checkpoint.name)
     if match is None:
-        raise CheckpointError(f"{str(checkpoint)!r} is not called checkpoint-STEP", "give the checkpoint's own folder")
+        raise CheckpointError(
+            f"{str(checkpoint)!r} is not called checkpoint-STEP", "give the checkpoint's own folder"
+        )
     return int(match.group(1))
 
 

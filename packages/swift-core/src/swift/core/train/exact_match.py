@@ -18,13 +18,15 @@ from swift.core.types import Conversation, GenerationRequest, SamplingParams
 def measure_exact_match(
     model: nn.Module, tokenizer: Any, conversations: Sequence[Conversation], run: RunConfig
 ) -> float:
-    """Share of held-out rows whose greedy answer equals the last assistant turn, white space at the ends aside.
+    """Share of held-out rows whose greedy answer equals the last assistant turn, but for outer white space.
 
     Raises:
         DataError: nothing is held out.
     """
     if not conversations:
-        raise DataError("eval.exact_match needs held-out rows", "set data.split_ratio or data.val_dataset_name")
+        raise DataError(
+            "eval.exact_match needs held-out rows", "set data.split_ratio or data.val_dataset_name"
+        )
     rows = list(conversations)[: run.eval.num_samples]
     engine: Engine = engines.build(run.infer.engine, model, tokenizer, config=run.engine)
     try:

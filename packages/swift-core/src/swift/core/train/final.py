@@ -13,7 +13,14 @@ from swift.core.train import checkpoint
 if TYPE_CHECKING:
     from swift.core.train.trainer import Trainer
 
-RESUME_ONLY = ("optimizer.pt", "scheduler.pt", "scaler.pt", "trainer_state.json", "training_args.bin", "objective.pt")
+RESUME_ONLY = (
+    "optimizer.pt",
+    "scheduler.pt",
+    "scaler.pt",
+    "trainer_state.json",
+    "training_args.bin",
+    "objective.pt",
+)
 
 
 def write_final(trainer: Trainer, output: Path) -> Path:
@@ -44,7 +51,11 @@ def write_final(trainer: Trainer, output: Path) -> Path:
 def _link_weights(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in source.rglob("*"):
-        if path.is_dir() or path.name in (*RESUME_ONLY, checkpoint.MANIFEST) or path.name.startswith("rng_state"):
+        if (
+            path.is_dir()
+            or path.name in (*RESUME_ONLY, checkpoint.MANIFEST)
+            or path.name.startswith(("rng_state", "objective_"))
+        ):
             continue
         copy = target / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)

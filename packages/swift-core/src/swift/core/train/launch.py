@@ -44,7 +44,8 @@ def train(run: RunConfig) -> int:
 
 def train_here(run: RunConfig, resume_from: Path | None) -> int:
     """Train in this process and say how it ended."""
-    from swift.core.train.run import report_result, train_in_process
+    from swift.core.train.describe import report_result
+    from swift.core.train.run import train_in_process
 
     quiet_libraries()
     result = train_in_process(run, resume_from)

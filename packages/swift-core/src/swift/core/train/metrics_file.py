@@ -29,7 +29,9 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
         staged.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         staged.replace(self.path)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         """Write the report at once, so that a kill loses at most the step it interrupts."""
         if logs and is_main_process():
             with self.path.open("a", encoding="utf-8") as file:

@@ -41,7 +41,9 @@ class ProgressDisplay(TrainerCallback):  # type: ignore[misc]
         if self._progress is not None:
             self._progress.update(self._task, completed=state.global_step)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         """Show the newest figures."""
         figures = format_figures(logs or {})
         if not figures:

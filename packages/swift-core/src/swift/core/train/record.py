@@ -95,7 +95,7 @@ def claim_output(run: RunConfig) -> Path | None:
         return None
     raise CheckpointError(
         f"train.output_dir {str(output)!r} already holds a run",
-        "set train.resume=true to continue it, train.overwrite_output_dir=true to delete it, or another folder",
+        "set train.resume=true to go on, train.overwrite_output_dir=true to delete it, or another folder",
     )
 
 

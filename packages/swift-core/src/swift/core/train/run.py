@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
-from torch import nn
 from transformers import set_seed
 
 from swift.core.config.run import RunConfig
-from swift.core.config.schema import ModelConfig
 from swift.core.console import is_main_process, say
-from swift.core.data.pipeline import Datasets, build_datasets
-from swift.core.errors import ConfigError
-from swift.core.models.attention import check_varlen
-from swift.core.models.load import load_config, load_model, load_processor
-from swift.core.protocols import Objective, Strategy, Tuner
-from swift.core.registry import objectives, strategies, tuners
-from swift.core.template.chat import ChatTemplate
-from swift.core.template.families import media_family
-from swift.core.train.arguments import (
-    compute_dtype,
-    learning_rate,
-    trains_all_weights,
-    training_arguments,
-    training_device,
-    weight_dtype,
-)
-from swift.core.train.context import ObjectiveContext
+from swift.core.protocols import Strategy
+from swift.core.registry import strategies
+from swift.core.train.arguments import training_arguments, training_device
+from swift.core.train.describe import describe_data, resolved_values
 from swift.core.train.exact_match import measure_exact_match
 from swift.core.train.final import write_final
 from swift.core.train.interrupt import Interrupt
-from swift.core.train.progress import ProgressDisplay
 from swift.core.train.metrics_file import MetricsFile
+from swift.core.train.parts import Parts, load_parts
+from swift.core.train.progress import ProgressDisplay
 from swift.core.train.record import RunRecord
 from swift.core.train.trainer import Trainer
-
-if TYPE_CHECKING:
-    from swift.core.template.media import MediaFamily
-    from swift.core.types import Task
 
 
 @dataclass(frozen=True)
@@ -67,18 +48,6 @@ class TrainResult:
     signal_status: int | None = None
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a run is composed of, loaded."""
-
-    model: nn.Module
-    processor: Any
-    tokenizer: Any
-    datasets: Datasets
-    objective: Objective
-    tuner: Tuner | None
-
-
 def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainResult:
     """Run training in this process, which is the only rank or one of those a strategy launched.
 
@@ -98,7 +67,8 @@ def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainRe
     record = RunRecord(run, parts.datasets.summary, resolved_values(run, device))
     record.write("running")
     trainer, interrupt = build_trainer(run, parts, device, resume_from)
-    final, figures = None, {}
+    final: Path | None = None
+    figures: dict[str, float] = {}
     status = "failed"
     try:
         with interrupt.listening():
@@ -108,147 +78,10 @@ def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainRe
         status = "finished" if interrupt.exit_code is None else "interrupted"
     finally:
         close_displays(trainer)
+        parts.objective.close()
         seconds = time.monotonic() - started
         record.write(status, steps=trainer.state.global_step, figures=figures, seconds=seconds)
     return TrainResult(output, final, trainer.state.global_step, figures, seconds, interrupt.exit_code)
-
-
-def resolved_values(run: RunConfig, device: torch.device) -> dict[str, Any]:
-    """What defaults turned into, for the record."""
-    return {
-        "learning_rate": learning_rate(run),
-        "dtype": str(compute_dtype(run, device)).removeprefix("torch."),
-        "device": str(device),
-        "attn_implementation": resolved_model(run).attn_implementation or "sdpa",
-        "world_size": rank_and_world()[1],
-    }
-
-
-def describe_data(summary: Mapping[str, Any], max_length: int) -> str:
-    """One line that says what became of the rows, above all of those that are not trained on."""
-    train = summary.get("train")
-    if train is None:
-        return "data: streamed"
-    parts = [f"data: {train['rows']:,} rows, {train['samples']:,} samples, {train['tokens']:,} tokens"]
-    if "packs" in train:
-        parts.append(f"{train['packs']:,} packs, {train['fill']:.1%} full")
-    if train.get("dropped"):
-        parts.append(f"{train['dropped']:,} dropped (longer than data.max_length={max_length}, or nothing in them is learned)")
-    if train.get("truncated"):
-        parts.append(f"{train['truncated']:,} truncated to data.max_length={max_length}")
-    skipped = train["unencodable"] + sum(source["rows_skipped"] for source in summary["sources"])
-    if skipped:
-        parts.append(f"{skipped:,} unusable rows skipped")
-    return "; ".join(parts)
-
-
-def load_parts(run: RunConfig, device: torch.device) -> Parts:
-    """Tokenizer and data first, since mistakes there are the commonest and the cheapest to find."""
-    component = objectives.get(run.loop.stage)
-    task = cast("Task", run.data.task_type or dict(component.attributes)["task"])
-    model_config = resolved_model(run)
-    processor = load_processor(model_config)
-    tokenizer = getattr(processor, "tokenizer", processor)
-    media = media_family(processor, load_config(model_config).model_type, run.data.max_pixels)
-    template = ChatTemplate(
-        tokenizer,
-        max_length=run.data.max_length,
-        truncation=run.data.truncation,
-        loss_turns=run.data.loss_turns,
-        task=task,
-        media=media,
-    )
-    if run.data.streaming and run.loop.max_steps < 1:
-        raise ConfigError("data.streaming reads without end, and train.max_steps is not set", "set train.max_steps")
-    datasets = build_datasets(run.data, template, task, seed=run.loop.seed, folder=run.folder)
-    tuner = build_tuner(run)
-    model = prepare_model(run, model_config, tuner, device)
-    context = objective_context(run, model_config, tokenizer, device, media)
-    objective = component.load()(run.objective, context)
-    return Parts(model, processor, tokenizer, datasets, objective, tuner)
-
-
-def is_flat(run: RunConfig) -> bool:
-    """Whether batches are laid out as one sequence with boundaries."""
-    return run.data.packing or run.data.padding_free
-
-
-def resolved_model(run: RunConfig) -> ModelConfig:
-    """The model section with the attention that the batch layout needs."""
-    if is_flat(run) and run.model.attn_implementation is None:
-        return run.model.model_copy(update={"attn_implementation": "swift_varlen"})
-    return run.model
-
-
-def build_tuner(run: RunConfig) -> Tuner | None:
-    """The chosen tuner, or None when every parameter trains as it is."""
-    if run.loop.tuner_strategy is None:
-        return None
-    return cast("Tuner", tuners.build(run.loop.tuner_strategy, run.tuner))
-
-
-def prepare_model(run: RunConfig, config: ModelConfig, tuner: Tuner | None, device: torch.device) -> nn.Module:
-    """Load the base, then let the tuner decide what moves."""
-    dtype = weight_dtype(run, compute_dtype(run, device))
-    options = tuner.load_options() if tuner is not None else {}
-    model: nn.Module = load_model(config, dtype=dtype, device=device, seed=run.loop.seed, options=options)
-    if is_flat(run):
-        check_varlen(model)
-    if run.model.adapter is not None:
-        if tuner is None or trains_all_weights(run):
-            raise ConfigError(
-                f"model.adapter is {run.model.adapter!r}, but no adapter is trained",
-                "set train.tuner_strategy=lora, or merge the adapter first with `swift merge`",
-            )
-        return tuner.load(model, Path(run.model.adapter), trainable=True)
-    return tuner.apply(model) if tuner is not None else model
-
-
-def load_reference(run: RunConfig, config: ModelConfig, device: torch.device) -> Callable[[], nn.Module]:
-    """How to get a frozen copy of the policy that the run started from (or of ref_model_id)."""
-
-    def load() -> nn.Module:
-        own = run.model.ref_model_id is None
-        chosen = config if own else config.model_copy(update={"model_id": run.model.ref_model_id})
-        model: nn.Module = load_model(
-            chosen, dtype=compute_dtype(run, device), device=device, seed=run.loop.seed, options={}
-        )
-        tuner = build_tuner(run)
-        if own and run.model.adapter is not None and tuner is not None:
-            model = tuner.load(model, Path(run.model.adapter))
-        return model.eval().requires_grad_(False)
-
-    return load
-
-
-def objective_context(
-    run: RunConfig,
-    config: ModelConfig,
-    tokenizer: Any,
-    device: torch.device,
-    media: MediaFamily | None = None,
-) -> ObjectiveContext:
-    """The objective's view of the run."""
-    rank, world_size = rank_and_world()
-    return ObjectiveContext(
-        tokenizer=tokenizer,
-        model_config=config,
-        load_reference=load_reference(run, config, device),
-        engine_name=run.infer.engine,
-        engine_config=run.engine,
-        device=device,
-        seed=run.loop.seed,
-        rank=rank,
-        world_size=world_size,
-        per_device_batch_size=run.loop.per_device_train_batch_size,
-        flat=is_flat(run),
-        media=media,
-    )
-
-
-def rank_and_world() -> tuple[int, int]:
-    """This process among the ranks, as launchers say it in the environment."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def build_trainer(
@@ -309,13 +142,3 @@ def last_figures(trainer: Trainer) -> dict[str, float]:
         if "loss" in entry or entry.get("step") == trainer.state.global_step:
             figures |= {name: value for name, value in entry.items() if isinstance(value, int | float)}
     return figures
-
-
-def report_result(result: TrainResult) -> None:
-    """The closing lines of a run: where everything is, and how to chat with it."""
-    if result.final_dir is None:
-        say(f"stopped after step {result.steps}; go on with train.resume=true (checkpoints in {result.output_dir})")
-        return
-    flag = "--adapter" if (result.final_dir / "adapter_config.json").exists() else "--model"
-    say(f"{result.steps} steps in {result.seconds:.0f} s; metrics in {result.output_dir / 'metrics.jsonl'}")
-    say(f"trained weights in {result.final_dir}; chat with them: swift infer {flag} {result.final_dir}")

@@ -23,7 +23,7 @@ from swift.core.train.evaluate import evaluate_loss, samples
 from swift.core.train.metrics import MetricSums, Throughput, peak_memory_bytes
 from swift.core.types import Batch, Encoded
 
-OBJECTIVE_STATE = "objective.pt"
+OBJECTIVE_STATE = "objective_{rank}.pt"
 
 
 class Trainer(transformers.Trainer):  # type: ignore[misc]
@@ -90,7 +90,8 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         output = self.objective.loss(model, inputs, num_items_in_batch.float())
         self.metric_sums.add(output.metrics)
         self.throughput.add(inputs)
-        return output.loss * self.accelerator.num_processes
+        scale: int = self.accelerator.num_processes
+        return output.loss * scale
 
     def floating_point_ops(self, inputs: Batch) -> int:
         """Not estimated: the formula of transformers does not know packed or frozen models."""
@@ -131,7 +132,7 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         resume_clock()
         named = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(named))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
         return named
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -171,8 +172,8 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
 
     def _save_objective(self, folder: Path) -> None:
         state = self.objective.state_dict()
-        if state and self.args.should_save:
-            torch.save(state, folder / OBJECTIVE_STATE)
+        if state:
+            torch.save(state, folder / OBJECTIVE_STATE.format(rank=self.args.process_index))
 
     def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Tensor] | None = None) -> None:
         """What the tuner trained, or the whole model; with the tokenizer."""
@@ -187,7 +188,7 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        path = Path(resume_from_checkpoint) / OBJECTIVE_STATE
+        path = Path(resume_from_checkpoint) / OBJECTIVE_STATE.format(rank=self.args.process_index)
         if path.exists():
             self.objective.load_state_dict(torch.load(path, weights_only=True))
 

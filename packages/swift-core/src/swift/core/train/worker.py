@@ -12,14 +12,16 @@ from swift.core.train.launch import train_here
 
 
 def main(path: Path) -> int:
-    """Train as the rank that the environment names (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT)."""
+    """Train as the rank that the environment names (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_*)."""
     job = json.loads(path.read_text(encoding="utf-8"))
     folder = Path(job["folder"]) if job["folder"] else None
     try:
         run = run_from_dict(job["config"], folder)
         return train_here(run, Path(job["resume_from"]) if job["resume_from"] else None)
     except SwiftError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)  # every rank: the launcher quotes one that failed
+        print(
+            f"error: {error}", file=sys.stderr, flush=True
+        )  # every rank: the launcher quotes one that failed
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -1,0 +1,59 @@
+"""What a run says of itself: its data when it starts, its results when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from swift.core.config.run import RunConfig
+from swift.core.console import say
+from swift.core.train.arguments import compute_dtype, learning_rate
+from swift.core.train.parts import rank_and_world, resolved_model
+
+if TYPE_CHECKING:
+    from swift.core.train.run import TrainResult
+
+
+def resolved_values(run: RunConfig, device: torch.device) -> dict[str, Any]:
+    """What defaults turned into, for the record."""
+    return {
+        "learning_rate": learning_rate(run),
+        "dtype": str(compute_dtype(run, device)).removeprefix("torch."),
+        "device": str(device),
+        "attn_implementation": resolved_model(run).attn_implementation or "sdpa",
+        "world_size": rank_and_world()[1],
+    }
+
+
+def describe_data(summary: Mapping[str, Any], max_length: int) -> str:
+    """One line that says what became of the rows, above all of those that are not trained on."""
+    train = summary.get("train")
+    if train is None:
+        return "data: streamed"
+    parts = [f"data: {train['rows']:,} rows, {train['samples']:,} samples, {train['tokens']:,} tokens"]
+    if "packs" in train:
+        parts.append(f"{train['packs']:,} packs, {train['fill']:.1%} full")
+    if train.get("dropped"):
+        parts.append(
+            f"{train['dropped']:,} dropped (longer than data.max_length={max_length}, or nothing learned in them)"
+        )
+    if train.get("truncated"):
+        parts.append(f"{train['truncated']:,} truncated to data.max_length={max_length}")
+    skipped = train["unencodable"] + sum(source["rows_skipped"] for source in summary["sources"])
+    if skipped:
+        parts.append(f"{skipped:,} unusable rows skipped")
+    return "; ".join(parts)
+
+
+def report_result(result: TrainResult) -> None:
+    """The closing lines of a run: where everything is, and how to chat with it."""
+    if result.final_dir is None:
+        say(
+            f"stopped after step {result.steps}, checkpoint in {result.output_dir}; go on with train.resume=true"
+        )
+        return
+    flag = "--adapter" if (result.final_dir / "adapter_config.json").exists() else "--model"
+    say(f"{result.steps} steps in {result.seconds:.0f} s; metrics in {result.output_dir / 'metrics.jsonl'}")
+    say(f"trained weights in {result.final_dir}; chat with them: swift infer {flag} {result.final_dir}")

@@ -1,0 +1,170 @@
+"""What a run is composed of, found by name and loaded: tokenizer, data, model, tuner, objective."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from swift.core.config.run import RunConfig
+from swift.core.config.schema import ModelConfig
+from swift.core.data.pipeline import Datasets, build_datasets
+from swift.core.errors import ConfigError
+from swift.core.models.attention import check_varlen
+from swift.core.models.load import load_config, load_model, load_processor
+from swift.core.protocols import Objective, Tuner
+from swift.core.registry import objectives, tuners
+from swift.core.template.chat import ChatTemplate
+from swift.core.template.families import media_family
+from swift.core.train.arguments import compute_dtype, trains_all_weights, weight_dtype
+from swift.core.train.context import ObjectiveContext
+
+if TYPE_CHECKING:
+    from swift.core.template.media import MediaFamily
+    from swift.core.types import Task
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is composed of, loaded."""
+
+    model: nn.Module
+    processor: Any
+    tokenizer: Any
+    datasets: Datasets
+    objective: Objective
+    tuner: Tuner | None
+
+
+def load_parts(run: RunConfig, device: torch.device) -> Parts:
+    """Tokenizer and data first, since mistakes there are the commonest and the cheapest to find."""
+    component = objectives.get(run.loop.stage)
+    task = cast("Task", run.data.task_type or dict(component.attributes)["task"])
+    model_config = resolved_model(run)
+    processor = load_processor(model_config)
+    tokenizer = getattr(processor, "tokenizer", processor)
+    architecture = load_config(model_config)
+    check_context(architecture, run.data.max_length)
+    media = media_family(processor, architecture.model_type, run.data.max_pixels)
+    template = ChatTemplate(
+        tokenizer,
+        max_length=run.data.max_length,
+        truncation=run.data.truncation,
+        loss_turns=run.data.loss_turns,
+        task=task,
+        media=media,
+    )
+    if run.data.streaming and run.loop.max_steps < 1:
+        raise ConfigError(
+            "data.streaming reads without end, and train.max_steps is not set", "set train.max_steps"
+        )
+    datasets = build_datasets(run.data, template, task, seed=run.loop.seed, folder=run.folder)
+    tuner = build_tuner(run)
+    model = prepare_model(run, model_config, tuner, device)
+    context = objective_context(run, model_config, tokenizer, device, media)
+    objective = component.load()(run.objective, context)
+    return Parts(model, processor, tokenizer, datasets, objective, tuner)
+
+
+def check_context(architecture: Any, max_length: int) -> None:
+    """Refuse samples that the model has no positions for.
+
+    Raises:
+        ConfigError: data.max_length is beyond the model's context.
+    """
+    context = getattr(architecture.get_text_config(), "max_position_embeddings", None)
+    if context is not None and max_length > context:
+        raise ConfigError(
+            f"data.max_length is {max_length}, but the model's context has {context} positions",
+            f"set data.max_length={context} or less; data.truncation says what happens to longer samples",
+        )
+
+
+def is_flat(run: RunConfig) -> bool:
+    """Whether batches are laid out as one sequence with boundaries."""
+    return run.data.packing or run.data.padding_free
+
+
+def resolved_model(run: RunConfig) -> ModelConfig:
+    """The model section with the attention that the batch layout needs."""
+    if is_flat(run) and run.model.attn_implementation is None:
+        return run.model.model_copy(update={"attn_implementation": "swift_varlen"})
+    return run.model
+
+
+def build_tuner(run: RunConfig) -> Tuner | None:
+    """The chosen tuner, or None when every parameter trains as it is."""
+    if run.loop.tuner_strategy is None:
+        return None
+    return cast("Tuner", tuners.build(run.loop.tuner_strategy, run.tuner))
+
+
+def prepare_model(
+    run: RunConfig, config: ModelConfig, tuner: Tuner | None, device: torch.device
+) -> nn.Module:
+    """Load the base, then let the tuner decide what moves."""
+    dtype = weight_dtype(run, compute_dtype(run, device))
+    options = tuner.load_options() if tuner is not None else {}
+    model: nn.Module = load_model(config, dtype=dtype, device=device, seed=run.loop.seed, options=options)
+    if is_flat(run):
+        check_varlen(model)
+    if run.model.adapter is not None:
+        if tuner is None or trains_all_weights(run):
+            raise ConfigError(
+                f"model.adapter is {run.model.adapter!r}, but no adapter is trained",
+                "set train.tuner_strategy=lora, or merge the adapter first with `swift merge`",
+            )
+        return tuner.load(model, Path(run.model.adapter), trainable=True)
+    return tuner.apply(model) if tuner is not None else model
+
+
+def load_reference(run: RunConfig, config: ModelConfig, device: torch.device) -> Callable[[], nn.Module]:
+    """How to get a frozen copy of the policy that the run started from (or of ref_model_id)."""
+
+    def load() -> nn.Module:
+        own = run.model.ref_model_id is None
+        chosen = config if own else config.model_copy(update={"model_id": run.model.ref_model_id})
+        model: nn.Module = load_model(
+            chosen, dtype=compute_dtype(run, device), device=device, seed=run.loop.seed, options={}
+        )
+        tuner = build_tuner(run)
+        if own and run.model.adapter is not None and tuner is not None:
+            model = tuner.load(model, Path(run.model.adapter))
+        return model.eval().requires_grad_(False)
+
+    return load
+
+
+def objective_context(
+    run: RunConfig,
+    config: ModelConfig,
+    tokenizer: Any,
+    device: torch.device,
+    media: MediaFamily | None = None,
+) -> ObjectiveContext:
+    """The objective's view of the run."""
+    rank, world_size = rank_and_world()
+    return ObjectiveContext(
+        tokenizer=tokenizer,
+        model_config=config,
+        load_reference=load_reference(run, config, device),
+        engine_name=run.infer.engine,
+        engine_config=run.engine,
+        device=device,
+        seed=run.loop.seed,
+        rank=rank,
+        world_size=world_size,
+        per_device_batch_size=run.loop.per_device_train_batch_size,
+        flat=is_flat(run),
+        media=media,
+    )
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process among the ranks, as launchers say it in the environment."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
