@@ -2,9 +2,9 @@
 
     python benchmarks/engine.py [--repeats 5] [--vllm]
 
-A 13M-parameter fp32 Qwen3 with random weights answers equally long prompts greedily. Every way runs once
-a round, in turn, so that a busy moment of the machine hits all of them. Printed are medians over the rounds, and
-the ratio of the embedded engine to each. Start-up is not timed, for anybody.
+A 13M-parameter fp32 Qwen3 with random weights answers equally long prompts greedily. Every way runs once a
+round, in turn, so that a busy moment of the machine hits all of them. Printed are medians over the rounds,
+and the ratio of the embedded engine to each. Start-up is not timed, for anybody.
 """
 
 from __future__ import annotations
