@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,18 @@ from PIL import Image
 from swift.core.config.schema import ModelConfig
 from swift.core.models.load import load_model, load_processor
 
-MODEL = ModelConfig(model_id="tiny/qwen2.5-vl", attn_implementation="swift_varlen")
+MODEL = ModelConfig.model_validate({"model_id": "tiny/qwen2.5-vl", "attn_implementation": "swift_varlen"})
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220), "white": (250, 250, 250)}
 SIZES = ((60, 40), (90, 150), (31, 33), (300, 60))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Matrices this small gain nothing from a second thread, and wait for it on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -84,8 +84,7 @@ def test_media_check_counts_sizes_and_lists_every_bad_file(tmp_path: Path) -> No
     stripes().save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("no image")
     rows = [
-        {"messages": [{"role": "user", "content": f"<image>{name}?"}, {"role": "assistant", "content": "Yes."}],
-         "images": [f"{name}.png"]}
+        {"prompt": f"<image>Is it {name}?", "response": "Yes.", "images": [f"{name}.png"]}
         for name in ("good", "bad", "gone")
     ]  # fmt: skip
     data = tmp_path / "rows.json"

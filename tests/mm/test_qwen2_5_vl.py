@@ -29,7 +29,7 @@ def family(processor: Any) -> MediaFamily:
 
 def rows_of(path: Path) -> list[Conversation]:
     (source,) = find_sources([str(path)], None)
-    return list(conversations(source, DataConfig(), SourceReport(source.name)))
+    return list(conversations(source, DataConfig.model_validate({}), SourceReport(source.name)))
 
 
 def encoded(processor: Any, family: MediaFamily, rows: list[Conversation], **options: Any) -> list[Encoded]:

@@ -45,9 +45,10 @@ def test_full_training_learns_moves_the_vision_tower_and_reloads(image_rows: Pat
     final = trained(image_rows, tmp_path)
     seen = losses(tmp_path)
     assert len(seen) == STEPS and sum(seen[-3:]) / 3 < 0.5 * seen[0]
-    config = ModelConfig(model_id=str(final))
+    config = ModelConfig.model_validate({"model_id": str(final)})
     model = load_model(config, dtype=torch.float32, device="cpu")
-    start = load_model(ModelConfig(model_id="tiny/qwen2.5-vl"), dtype=torch.float32, device="cpu")
+    base = ModelConfig.model_validate({"model_id": "tiny/qwen2.5-vl"})
+    start = load_model(base, dtype=torch.float32, device="cpu")
     moved = [
         not torch.equal(new, old)
         for (name, new), old in zip(model.named_parameters(), start.parameters(), strict=True)
@@ -58,11 +59,11 @@ def test_full_training_learns_moves_the_vision_tower_and_reloads(image_rows: Pat
     assert processor.image_token == "<|image_pad|>" and processor.image_processor.merge_size == 2
 
 
-@pytest.mark.parametrize("layout", [{}, {"packing": True}, {"padding_free": True}])
+@pytest.mark.parametrize("layout", [{}, {"packing": True}])
 def test_adapters_learn_in_every_batch_layout(
     image_rows: Path, tmp_path: Path, layout: dict[str, bool]
 ) -> None:
-    final = trained(image_rows, tmp_path, layout, tuner_strategy="lora", lora_rank=8, max_steps=12)
+    final = trained(image_rows, tmp_path, layout, tuner_strategy="lora", lora_rank=8, max_steps=10)
     seen = losses(tmp_path)
     assert seen[-1] < seen[0] - 0.5
     weights = load_file(final / "adapter_model.safetensors")

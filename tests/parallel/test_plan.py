@@ -27,7 +27,9 @@ def planned(**train: object) -> Memory:
 
 
 def test_full_training_holds_what_the_plan_says() -> None:
-    model = load_model(ModelConfig(model_id="tiny/qwen3"), dtype=torch.float32, device="cpu")
+    model = load_model(
+        ModelConfig.model_validate({"model_id": "tiny/qwen3"}), dtype=torch.float32, device="cpu"
+    )
     model(input_ids=torch.arange(8)[None], labels=torch.arange(8)[None]).loss.backward()
     optimizer = torch.optim.AdamW(model.parameters())
     optimizer.step()
