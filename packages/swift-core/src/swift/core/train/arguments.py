@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,9 @@ def training_device(run: RunConfig) -> torch.device:
     wanted = run.device.device
     if wanted == "cuda" and not available:
         raise ConfigError("device.device is 'cuda', but torch sees no GPU", "set device.device=cpu or auto")
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    if not available or wanted == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # each rank loads onto its own GPU
 
 
 def compute_dtype(run: RunConfig, device: torch.device) -> torch.dtype:
