@@ -168,9 +168,7 @@ def test_suite_wheel_holds_metadata_only(wheels: dict[str, Path]) -> None:
         assert {path.split("/")[0].rpartition(".")[2] for path in archive.namelist()} == {"dist-info"}
 
 
-@pytest.mark.parametrize(
-    ("environment", "name"), zip(EXPECTED, EXPECTED, strict=True), indirect=["environment"]
-)
+@pytest.mark.parametrize(("environment", "name"), PAIRS, indirect=["environment"])
 def test_package_alone(environment: Environment, wheels: dict[str, Path], name: str) -> None:
     (environment.path / "smoke.py").write_text(SMOKE, encoding="utf-8")
     output = environment.run("python", "-P", "smoke.py", name, ",".join(modules_of(wheels[name])))
