@@ -91,7 +91,10 @@ def _forwarding(ranks: list[Rank]) -> Iterator[list[int]]:
 
 
 def _wait(ranks: Sequence[Rank], signals: Sequence[int]) -> Rank | None:
-    """Until every rank has ended, or the time they have for it is over; the rank that died first, if any."""
+    """Until every rank has ended, or the time they have for it is over; the rank to blame, if any.
+
+    That is the first that died, unless one was killed: nobody is killed for having lost its peer.
+    """
     failed: Rank | None = None
     ended: float | None = None  # when the first rank died or, after a signal, ended in order
     insisted: float | None = None
@@ -105,7 +108,8 @@ def _wait(ranks: Sequence[Rank], signals: Sequence[int]) -> Rank | None:
         if _over(ended, patience, now) or _over(insisted, AFTER_SECOND_SIGNAL_SECONDS, now):
             break
         time.sleep(POLL_SECONDS)
-    return failed or first_failure(ranks)
+    killed = [rank for rank in ranks if rank.status() == -signal.SIGKILL]
+    return killed[0] if killed else failed or first_failure(ranks)
 
 
 def _over(since: float | None, seconds: float, now: float) -> bool:
@@ -113,9 +117,8 @@ def _over(since: float | None, seconds: float, now: float) -> bool:
 
 
 def first_failure(ranks: Sequence[Rank]) -> Rank | None:
-    """A rank that has died; among several, one that was killed: the others only lost their peer."""
-    dead = [rank for rank in ranks if (rank.status() or 0) != 0]
-    return min(dead, key=lambda rank: (rank.status() or 0) > 0, default=None)
+    """A rank that has died, if any has."""
+    return next((rank for rank in ranks if rank.status() not in (None, 0)), None)
 
 
 def _interrupted_status(ranks: Sequence[Rank], number: int) -> int:
