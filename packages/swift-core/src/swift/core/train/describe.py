@@ -51,7 +51,7 @@ def report_result(result: TrainResult) -> None:
     """The closing lines of a run: where everything is, and how to chat with it."""
     if result.final_dir is None:
         say(
-            f"stopped after step {result.steps}, checkpoint in {result.output_dir}; go on with train.resume=true"
+            f"stopped after step {result.steps}, saved in {result.output_dir}; go on with train.resume=true"
         )
         return
     flag = "--adapter" if (result.final_dir / "adapter_config.json").exists() else "--model"
