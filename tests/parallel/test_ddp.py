@@ -22,6 +22,7 @@ from swift.core.train.run import train_in_process
 
 ROWS = 96  # a multiple of the 8 that a step reads
 STEPS = 24
+FRESH_STEPS = 6
 WORDS = ["alpha", "beta", "gamma", "delta", "house", "tree", "river", "cat", "dog", "sun", "moon", "sea"]
 COMMAND = [sys.executable, "-c", "from swift.core.cli import main; main()"]
 
@@ -139,7 +140,9 @@ def test_two_ranks_equal_one_process_through_a_kill_and_an_interrupt(tmp_path: P
         == list(range(1, STEPS + 1))
     )
     for one_process, two_ranks in zip(expected, seen, strict=True):
-        assert two_ranks["loss"] == pytest.approx(one_process["loss"], abs=1e-6)
+        # Later on Adam has carried the rounding of earlier sums into the weights: a few units in the last place.
+        bound = 1e-6 if one_process["step"] <= FRESH_STEPS else 5e-6
+        assert two_ranks["loss"] == pytest.approx(one_process["loss"], abs=bound)
         assert two_ranks["grad_norm"] == pytest.approx(one_process["grad_norm"], rel=1e-6)
     weights, others = (load_file(folder / "final" / "model.safetensors") for folder in (together, alone))
     assert weights.keys() == others.keys()
