@@ -140,10 +140,10 @@ def test_two_ranks_equal_one_process_through_a_kill_and_an_interrupt(tmp_path: P
         == list(range(1, STEPS + 1))
     )
     for one_process, two_ranks in zip(expected, seen, strict=True):
-        # Later on Adam has carried the rounding of earlier sums into the weights: a few units in the last place.
+        # Later on Adam has carried the rounding of earlier sums into the weights.
         bound = 1e-6 if one_process["step"] <= FRESH_STEPS else 5e-6
         assert two_ranks["loss"] == pytest.approx(one_process["loss"], abs=bound)
-        assert two_ranks["grad_norm"] == pytest.approx(one_process["grad_norm"], rel=1e-6)
+        assert two_ranks["grad_norm"] == pytest.approx(one_process["grad_norm"], rel=bound)
     weights, others = (load_file(folder / "final" / "model.safetensors") for folder in (together, alone))
     assert weights.keys() == others.keys()
     # Adam divides by the root of the second moment: where a gradient is nearly zero, its rounding shows
