@@ -55,7 +55,9 @@ def sections(chat_file: Path, tmp_path: Path) -> Sections:
 def fork_run() -> Callable[[Sections, Path | None], BaseProcess]:
     """Start a run in another process; file_limit is the largest file in bytes that it may write."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["swift.core.train.worker", "swift.core.train.run"])
+    context.set_forkserver_preload(
+        ["swift.core.train.worker", "swift.core.train.run", "swift.infer.engines.transformers.engine"]
+    )
 
     def start(
         sections: Sections, resume_from: Path | None = None, file_limit: int | None = None

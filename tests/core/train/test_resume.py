@@ -58,7 +58,15 @@ def changed(sections: Sections, **changes: dict[str, Any]) -> Sections:
     return {name: {**sections.get(name, {}), **changes.get(name, {})} for name in {*sections, *changes}}
 
 
-VARIANTS = {
+REWARD = """
+from swift.plugin import register_reward
+
+@register_reward("vowels")
+def vowels(prompts, completions, **columns):
+    return [sum(letter in "aeiou" for letter in text) / 10 for text in completions]
+"""
+
+VARIANTS: dict[str, Sections] = {
     "full": {},
     "lora with accumulation": {
         "train": {
@@ -67,6 +75,17 @@ VARIANTS = {
             "lora_dropout": 0.1,
             "gradient_accumulation_steps": 2,
         }
+    },
+    "grpo with roll-outs used twice": {
+        "plugins": {"load": ["vowels.py"]},
+        "train": {
+            "stage": "grpo",
+            "reward_funcs": ["vowels"],
+            "num_iterations": 2,
+            "num_generations": 4,
+            "max_completion_length": 6,
+            "save_steps": 1,
+        },
     },
     "packed over two epochs": {"data": {"packing": True}, "train": {"per_device_train_batch_size": 1}},
 }
@@ -77,12 +96,16 @@ def test_a_killed_run_resumes_to_the_same_bits(
     variant: str, sections: Sections, tmp_path: Path, fork_run: ForkRun
 ) -> None:
     sections = changed(sections, **VARIANTS[variant])
+    if "plugins" in sections:
+        (tmp_path / "vowels.py").write_text(REWARD)
+        sections = changed(sections, plugins={"load": [str(tmp_path / "vowels.py")]})
     straight = tmp_path / "straight"
     assert finished(fork_run(changed(sections, train={"output_dir": str(straight)}))) == 0
 
     output = Path(sections["train"]["output_dir"])
     process = fork_run(sections)
-    wait_for(lambda: (output / "checkpoint-8").exists(), process)
+    # an odd number: between the two updates of one roll-out, where there are two
+    wait_for(lambda: any(checkpoint.step_of(path) >= 7 for path in checkpoint.checkpoints(output)), process)
     os.kill(process.pid, signal.SIGKILL)
     assert finished(process) == -signal.SIGKILL
     assert not (output / "final").exists()
@@ -94,6 +117,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert_same_bits(straight, output)
     steps = [row["step"] for row in reports(output) if "loss" in row]
     assert steps == list(range(1, 13))
+    assert len({row["loss"] for row in reports(straight) if "loss" in row}) > 5, "the run does learn"
     expected = {row["step"]: row["loss"] for row in reports(straight) if "loss" in row}
     assert {row["step"]: row["loss"] for row in reports(output) if "loss" in row} == expected
 
