@@ -115,7 +115,7 @@ def check(path: Path, tokenizer: PreTrainedTokenizerFast, rows: int = 1000) -> N
     Raises:
         AssertionError: they differ.
     """
-    for messages, encoded in zip(messages_of(path), islice(build(path, tokenizer), rows), strict=False):
+    for messages, encoded in zip(messages_of(path), islice(iter(build(path, tokenizer)), rows), strict=False):
         expected = tokenizer.apply_chat_template(
             messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )

@@ -37,7 +37,8 @@ def tokens_per_second(layout: dict[str, Any], data: Path, steps: int, max_length
         sections["train"]["progress"] = False
         train_in_process(run_from_dict(sections))
         rows = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return statistics.median(row["tokens_per_second"] for row in rows[2:] if "tokens_per_second" in row)
+    speeds: list[float] = [row["tokens_per_second"] for row in rows[2:] if "tokens_per_second" in row]
+    return statistics.median(speeds)
 
 
 def main() -> None:

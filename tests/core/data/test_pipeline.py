@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from swift.core.config.schema import DataConfig
 from swift.core.data.collate import collate_flat, collate_padded
-from swift.core.data.pipeline import Datasets, build_datasets
+from swift.core.data.pipeline import build_datasets
 from swift.core.errors import ConfigError, DataError
 from swift.core.template.chat import ChatTemplate
 from swift.core.types import Encoded
@@ -27,7 +27,7 @@ def write(path: Path, count: int, word: str = "hello") -> str:
     return str(path)
 
 
-def build(tokenizer: PreTrainedTokenizerFast, seed: int = 0, **settings: Any) -> Datasets:
+def build(tokenizer: PreTrainedTokenizerFast, seed: int = 0, **settings: Any) -> Any:
     data = DataConfig(**settings)
     template = ChatTemplate(tokenizer, max_length=data.max_length, truncation=data.truncation)
     return build_datasets(data, template, "causal_lm", seed=seed, folder=None)

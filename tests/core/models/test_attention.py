@@ -1,5 +1,7 @@
 """Attention over boundaries: packed equals unpacked, everything else equals sdpa, nothing is quadratic."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -137,10 +139,10 @@ def test_segments_equal_the_formula(window):
 def test_mask_of_a_causal_row_that_is_not_packed_is_sdpas():
     from transformers.masking_utils import causal_mask_function, sdpa_mask
 
-    sizes = {"batch_size": 1, "q_length": 6, "kv_length": 6, "mask_function": causal_mask_function}
+    sizes: Any = {"batch_size": 1, "q_length": 6, "kv_length": 6, "mask_function": causal_mask_function}
     assert varlen_mask(**sizes) is None
     forced = varlen_mask(**sizes, allow_is_causal_skip=False)
-    assert torch.equal(forced, sdpa_mask(**sizes, allow_is_causal_skip=False))
+    assert forced is not None and torch.equal(forced, sdpa_mask(**sizes, allow_is_causal_skip=False))
 
 
 def test_scores_that_sdpa_does_not_know_are_refused():

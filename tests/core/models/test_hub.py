@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -124,8 +125,8 @@ def test_without_network_the_error_says_what_and_where(tmp_path):
 class Hub(http.server.BaseHTTPRequestHandler):
     """The few answers of the hub's HTTP interface that a download needs, over a folder."""
 
-    root = None
-    served = ()
+    root = Path()
+    served: tuple[str, ...] = ()
 
     def log_message(self, *arguments):
         pass

@@ -1,6 +1,7 @@
 """Every tiny family builds, trains, and survives being saved; the shared tokenizer loses nothing."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from swift.core.models.tiny.train_tokenizer import train
 from swift.core.models.tiny.vocabulary import TOKEN_IDS, VOCAB_SIZE
 
 FAMILIES = ["gemma3", "llama", "mistral", "phi3", "qwen2", "qwen3", "qwen3-moe"]
-CPU = {"dtype": torch.float32, "device": "cpu"}
+CPU: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 
 
 def tiny(family, **keys):

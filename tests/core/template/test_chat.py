@@ -10,7 +10,7 @@ from swift.core.errors import ConfigError, DataError, ModelError
 from swift.core.template.builtin import chat_template
 from swift.core.template.chat import ChatTemplate
 from swift.core.template.media import MediaInputs
-from swift.core.types import IGNORE_INDEX, Conversation, Encoded
+from swift.core.types import IGNORE_INDEX, Conversation, Encoded, Message
 
 USER, ANSWER = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}
 LATER = {"role": "assistant", "content": "Later"}
@@ -46,7 +46,7 @@ def test_labels(turns: Any, settings: Any, text: str, tokenizer: PreTrainedToken
 def test_tool_calls_are_learned_and_results_are_not(make_tokenizer: Any) -> None:
     tokenizer = make_tokenizer(chat_template("chatml"))
     call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
-    turns = [
+    turns: list[Message] = [
         USER,
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "7"},

@@ -73,9 +73,7 @@ def fork_run() -> Callable[[Sections, Path | None], BaseProcess]:
         job.write_text(json.dumps(content))
         process = context.Process(target=run_and_exit, args=(job,))
         process.start()
-        if (
-            file_limit is not None
-        ):  # set from outside while the child still imports nothing: writes beyond it fail
+        if file_limit is not None and process.pid is not None:  # in time: the child imports before it writes
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_limit, file_limit))
         return process
 

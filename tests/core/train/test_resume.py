@@ -106,7 +106,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     process = fork_run(sections)
     # an odd number: between the two updates of one roll-out, where there are two
     wait_for(lambda: any(checkpoint.step_of(path) >= 7 for path in checkpoint.checkpoints(output)), process)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     assert finished(process) == -signal.SIGKILL
     assert not (output / "final").exists()
 
@@ -127,7 +127,7 @@ def test_ctrl_c_saves_and_exits_130(sections: Sections, fork_run: ForkRun) -> No
     output = Path(sections["train"]["output_dir"])
     process = fork_run(sections)
     wait_for(lambda: (output / "metrics.jsonl").exists(), process)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid or 0, signal.SIGINT)
     assert finished(process) == 130
     (saved,) = checkpoint.checkpoints(output)
     checkpoint.check(saved)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset, IterableDataset
 
 from swift.core.config.schema import DataConfig
 from swift.core.data.dataset import EncodedDataset
@@ -37,8 +36,8 @@ class Datasets:
         summary: counts and fingerprints for run.json; of a stream, what is known before it runs.
     """
 
-    train: Dataset[Any] | IterableDataset[Any] | None
-    evaluation: Dataset[Any] | None
+    train: EncodedDataset | PackedDataset | EncodedStream | None
+    evaluation: EncodedDataset | PackedDataset | None
     eval_conversations: list[Conversation] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
 
@@ -97,7 +96,7 @@ def _build(
         rows, val_rows = split(rows, data.split_ratio)
     summary: dict[str, Any] = {"sources": [report.to_dict() for report in reports]}
     train = _encoded(rows, data, template, task, "train", summary, seed) if not measured_only else None
-    evaluation = None
+    evaluation: EncodedDataset | PackedDataset | None = None
     if val_rows:
         summary["evaluation_sources"] = [report.to_dict() for report in val_reports]
         evaluation = _encoded(val_rows, data, template, task, "evaluation", summary, None)
@@ -150,7 +149,7 @@ def _encoded(
     name: str,
     summary: dict[str, Any],
     seed: int | None,
-) -> Dataset[Any]:
+) -> EncodedDataset | PackedDataset:
     before = _statistics(template)
     skipped: list[DataError] = []
     samples = list(encode_rows(rows, template, data.on_error == "skip", skipped))
@@ -245,7 +244,7 @@ def _streamed(
     )
     summary: dict[str, Any] = {"sources": [{"name": source.name} for source in sources], "streaming": True}
     rows, reports = held_out if held_out is not None else ([], [])
-    evaluation = None
+    evaluation: EncodedDataset | PackedDataset | None = None
     if rows:
         summary["evaluation_sources"] = [report.to_dict() for report in reports]
         evaluation = _encoded(rows, data, template, task, "evaluation", summary, None)

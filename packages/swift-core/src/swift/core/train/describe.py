@@ -37,7 +37,7 @@ def describe_data(summary: Mapping[str, Any], max_length: int) -> str:
         parts.append(f"{train['packs']:,} packs, {train['fill']:.1%} full")
     if train.get("dropped"):
         parts.append(
-            f"{train['dropped']:,} dropped (longer than data.max_length={max_length}, or nothing learned in them)"
+            f"{train['dropped']:,} dropped (over data.max_length={max_length}, or nothing learned in them)"
         )
     if train.get("truncated"):
         parts.append(f"{train['truncated']:,} truncated to data.max_length={max_length}")
@@ -50,9 +50,7 @@ def describe_data(summary: Mapping[str, Any], max_length: int) -> str:
 def report_result(result: TrainResult) -> None:
     """The closing lines of a run: where everything is, and how to chat with it."""
     if result.final_dir is None:
-        say(
-            f"stopped after step {result.steps}, saved in {result.output_dir}; go on with train.resume=true"
-        )
+        say(f"stopped after step {result.steps}, saved in {result.output_dir}; go on with train.resume=true")
         return
     flag = "--adapter" if (result.final_dir / "adapter_config.json").exists() else "--model"
     say(f"{result.steps} steps in {result.seconds:.0f} s; metrics in {result.output_dir / 'metrics.jsonl'}")

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from swift.core.protocols import Objective
 from swift.core.types import Batch, Encoded
+
+
+class Samples(Protocol):
+    """Samples or packs by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Encoded | list[Encoded]: ...
 
 
 @contextmanager
@@ -28,7 +36,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 def evaluate_loss(
     model: nn.Module,
     objective: Objective,
-    dataset: Sequence[Encoded | list[Encoded]],
+    dataset: Samples,
     *,
     batch_size: int,
     device: torch.device,

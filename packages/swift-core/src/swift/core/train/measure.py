@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
-
 from swift.core.config.run import RunConfig
 from swift.core.errors import DataError
 from swift.core.train.arguments import training_device
 from swift.core.train.evaluate import evaluate_loss
 from swift.core.train.exact_match import measure_exact_match
 from swift.core.train.parts import load_parts
-from swift.core.types import Encoded
 
 
 def measure(run: RunConfig) -> dict[str, float]:
@@ -27,7 +23,7 @@ def measure(run: RunConfig) -> dict[str, float]:
     losses = evaluate_loss(
         parts.model,
         parts.objective,
-        cast("Sequence[Encoded]", parts.datasets.evaluation),
+        parts.datasets.evaluation,
         batch_size=run.loop.per_device_eval_batch_size,
         device=device,
     )

@@ -22,8 +22,8 @@ TEXT_SIZES: dict[str, Any] = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 4096,
-    # 1 / sqrt(hidden_size): with the usual 0.02, made for wide models, logits of tied embeddings could not exceed
-    # 0.02 * hidden_size, and no output could become certain while the embeddings are frozen.
+    # 1 / sqrt(hidden_size): with the usual 0.02, made for wide models, logits of tied embeddings could not
+    # exceed 0.02 * hidden_size, and no output could become certain while the embeddings are frozen.
     "initializer_range": 128**-0.5,
     "bos_token_id": None,
     "eos_token_id": TOKEN_IDS[EOS],
