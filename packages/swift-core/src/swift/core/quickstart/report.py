@@ -132,8 +132,8 @@ img {{ max-width: 100%; }}
 code {{ background: #eee; padding: .1rem .3rem; }}
 </style></head><body>
 <h1>swift quickstart</h1>
-<p>A one-million-parameter Qwen3 was trained from scratch on Python's own manual, fine-tuned with LoRA on chats
-of which half are wrong, and aligned with GRPO on an exact-match reward. All figures are from held-out
+<p>A one-million-parameter Qwen3 was trained from scratch on Python's own manual, fine-tuned with LoRA on
+chats of which half are wrong, and aligned with GRPO on an exact-match reward. All figures are from held-out
 numbers.</p>
 <table><tr><th>stage</th><th>exact match</th><th>held-out loss</th><th>seconds</th></tr>{rows}</table>
 <p>Asked over HTTP: <code>{prompt}</code> &rarr; <code>{reply}</code></p>
