@@ -16,7 +16,8 @@ from swift.core.registry import losses
 from swift.core.train.evaluate import evaluate_loss
 from swift.core.train.parts import load_parts
 from swift.core.train.record import METRICS_FILE, RUN_FILE
-from swift.core.train.run import TrainResult, train_in_process
+from swift.core.train.result import TrainResult
+from swift.core.train.run import train_in_process
 
 Sections = dict[str, dict[str, Any]]
 

@@ -1,19 +1,15 @@
-"""What a run says of itself: its data when it starts, its results when it ends."""
+"""What a run says of itself when it starts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from swift.core.config.run import RunConfig
-from swift.core.console import say
 from swift.core.train.arguments import compute_dtype, learning_rate
 from swift.core.train.parts import rank_and_world, resolved_model
-
-if TYPE_CHECKING:
-    from swift.core.train.run import TrainResult
 
 
 def resolved_values(run: RunConfig, device: torch.device) -> dict[str, Any]:
@@ -45,13 +41,3 @@ def describe_data(summary: Mapping[str, Any], max_length: int) -> str:
     if skipped:
         parts.append(f"{skipped:,} unusable rows skipped")
     return "; ".join(parts)
-
-
-def report_result(result: TrainResult) -> None:
-    """The closing lines of a run: where everything is, and how to chat with it."""
-    if result.final_dir is None:
-        say(f"stopped after step {result.steps}, saved in {result.output_dir}; go on with train.resume=true")
-        return
-    flag = "--adapter" if (result.final_dir / "adapter_config.json").exists() else "--model"
-    say(f"{result.steps} steps in {result.seconds:.0f} s; metrics in {result.output_dir / 'metrics.jsonl'}")
-    say(f"trained weights in {result.final_dir}; chat with them: swift infer {flag} {result.final_dir}")

@@ -44,7 +44,7 @@ def train(run: RunConfig) -> int:
 
 def train_here(run: RunConfig, resume_from: Path | None) -> int:
     """Train in this process and say how it ended."""
-    from swift.core.train.describe import report_result
+    from swift.core.train.result import report_result
     from swift.core.train.run import train_in_process
 
     quiet_libraries()

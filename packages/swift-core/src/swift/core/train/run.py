@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,28 +23,8 @@ from swift.core.train.metrics_file import MetricsFile
 from swift.core.train.parts import Parts, load_parts
 from swift.core.train.progress import ProgressDisplay
 from swift.core.train.record import RunRecord
+from swift.core.train.result import TrainResult
 from swift.core.train.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run ended with.
-
-    Attributes:
-        output_dir: folder of the run.
-        final_dir: trained weights with tokenizer, or None when the run was stopped before its end.
-        steps: optimiser steps taken, those before a resume included.
-        figures: last training report and evaluation (eval_loss, exact_match, ...).
-        seconds: wall time of this process.
-        signal_status: 128 + signal number when a signal ended the run in order, else None.
-    """
-
-    output_dir: Path
-    final_dir: Path | None
-    steps: int
-    figures: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    signal_status: int | None = None
 
 
 def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainResult:

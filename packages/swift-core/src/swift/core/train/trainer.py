@@ -1,8 +1,9 @@
 """The one trainer. It runs any objective with any tuner on transformers.Trainer's loop.
 
 transformers.Trainer brings the loop, optimisers, schedules, mixed precision, distributed wrapping and resume.
-This class replaces four things: the loss is the objective's, means are exact over micro-batches and ranks,
-checkpoints appear whole or not at all, and evaluation weighs every token alike.
+This class replaces five things: the loss is the objective's, means are exact over micro-batches and ranks,
+global batches are the same for any number of ranks, checkpoints appear whole or not at all, and evaluation
+weighs every token alike.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, distributed, nn
+from torch.utils.data import DataLoader, IterableDataset
 from transformers import PrinterCallback, TrainingArguments
 
+from swift.core.data.sampler import GlobalBatchSampler
 from swift.core.errors import CheckpointError
 from swift.core.protocols import Objective, Tuner
 from swift.core.train import checkpoint
@@ -24,6 +27,7 @@ from swift.core.train.metrics import MetricSums, Throughput, peak_memory_bytes
 from swift.core.types import Batch, Encoded
 
 OBJECTIVE_STATE = "objective_{rank}.pt"
+FILLER = "filler"  # marks a batch that counts for nothing
 
 
 class Trainer(transformers.Trainer):  # type: ignore[misc]
@@ -59,7 +63,26 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         self.pop_callback(PrinterCallback)
 
     def _collate(self, items: Sequence[Encoded | list[Encoded]]) -> Batch:
-        return self.objective.collate(samples(items))
+        return self.objective.collate(samples(items)) if items else {}
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of this rank; sharded by our own sampler (or by the stream itself), not by accelerate."""
+        options: dict[str, Any] = {
+            "collate_fn": self._collate,
+            "num_workers": self.args.dataloader_num_workers,
+            "pin_memory": self.args.dataloader_pin_memory,
+        }
+        dataset: Any = self.train_dataset
+        if isinstance(dataset, IterableDataset):
+            return DataLoader(dataset, batch_size=self.args.train_batch_size, **options)
+        sampler = GlobalBatchSampler(
+            len(dataset),
+            self.args.train_batch_size,
+            rank=self.args.process_index,
+            world_size=self.args.world_size,
+            seed=self.args.seed,
+        )
+        return EpochLoader(dataset, batch_sampler=sampler, **options)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
@@ -68,11 +91,14 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not batches:
             return [], None
-        ready = self.objective.prepare(
-            self.model, [self._prepare_inputs(batch) for batch in batches], self.state.global_step
-        )
-        counts = torch.stack([torch.as_tensor(self.objective.count(batch)).to(device) for batch in ready])
-        return ready, self.sum_over_ranks(counts.sum().double()).clamp(min=1.0)
+        # A rank without a share in the last global batch goes through the motions: all have to synchronise.
+        filled = [self._prepare_inputs(batch or self._collate([self.train_dataset[0]])) for batch in batches]
+        ready = self.objective.prepare(self.model, filled, self.state.global_step)
+        for mine, batch in zip(ready, batches, strict=True):
+            mine[FILLER] = not batch
+        counts = [torch.as_tensor(self.objective.count(mine)) for mine in ready if not mine[FILLER]]
+        total = torch.stack(counts).sum().double() if counts else torch.zeros((), dtype=torch.float64)
+        return ready, self.sum_over_ranks(total.to(device)).clamp(min=1.0)
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> None:
         """The objective counts."""
@@ -87,7 +113,10 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         """The objective's loss, times the ranks because distributed wrappers average gradients over them."""
         if num_items_in_batch is None:
             raise ValueError("compute_loss needs the step's count; call it through train()")
+        filler = inputs.pop(FILLER, False)
         output = self.objective.loss(model, inputs, num_items_in_batch.float())
+        if filler:
+            return output.loss * 0.0
         self.metric_sums.add(output.metrics)
         self.throughput.add(inputs)
         scale: int = self.accelerator.num_processes
@@ -191,6 +220,14 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         path = Path(resume_from_checkpoint) / OBJECTIVE_STATE.format(rank=self.args.process_index)
         if path.exists():
             self.objective.load_state_dict(torch.load(path, weights_only=True))
+
+
+class EpochLoader(DataLoader[Any]):
+    """Tells its sampler which epoch begins; the training loop asks for this."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
 
 
 def _names(output: Path) -> str:

@@ -1,0 +1,39 @@
+"""What a run ends with, and its closing lines on the console."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from swift.core.console import say
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run ended with.
+
+    Attributes:
+        output_dir: folder of the run.
+        final_dir: trained weights with tokenizer, or None when the run was stopped before its end.
+        steps: optimiser steps taken, those before a resume included.
+        figures: last training report and evaluation (eval_loss, exact_match, ...).
+        seconds: wall time of this process.
+        signal_status: 128 + signal number when a signal ended the run in order, else None.
+    """
+
+    output_dir: Path
+    final_dir: Path | None
+    steps: int
+    figures: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    signal_status: int | None = None
+
+
+def report_result(result: TrainResult) -> None:
+    """The closing lines of a run: where everything is, and how to chat with it."""
+    if result.final_dir is None:
+        say(f"stopped after step {result.steps}, saved in {result.output_dir}; go on with train.resume=true")
+        return
+    flag = "--adapter" if (result.final_dir / "adapter_config.json").exists() else "--model"
+    say(f"{result.steps} steps in {result.seconds:.0f} s; metrics in {result.output_dir / 'metrics.jsonl'}")
+    say(f"trained weights in {result.final_dir}; chat with them: swift infer {flag} {result.final_dir}")
