@@ -16,7 +16,7 @@ os.environ |= {
     "HF_HOME": _caches.name,
     "TOKENIZERS_PARALLELISM": "false",
 }
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
