@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from swift.core.errors import DataError
 
 _SPACE = re.compile(r"\s*")
@@ -55,9 +57,17 @@ def _lines(path: Path, lines: Iterator[str]) -> Iterator[Item]:
         if line.isspace():
             continue
         try:
-            yield json.loads(line), number
+            yield _parse(line), number
         except ValueError as error:
             yield _malformed(path, number, error, "one JSON object a line")
+
+
+def _parse(line: str) -> Any:
+    """orjson is faster; json also reads NaN and large integers, and knows where an error is."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return json.loads(line)
 
 
 def _values(path: Path, text: str) -> Iterator[Item]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,18 +125,30 @@ class WordMemory:
             del pieces[0]
             rests.append(pieces)
         heads = self._learn_heads(firsts, border)
-        tails = self._learn_tails(rests)
         first_tokens = [heads[first] for first in firsts]
-        join, look_up = b"".join, tails.__getitem__
-        encoded = [head[0] + join(map(look_up, rest)) for head, rest in zip(first_tokens, rests, strict=True)]
+        encoded = [head[0] for head in first_tokens]
+        unknown = self._append_tails(encoded, rests, range(len(rests)))
+        if unknown:
+            self._learn_tails([rests[row] for row in unknown])
+            self._append_tails(encoded, rests, unknown)
         self._forget()
         return encoded, [head[1] for head in first_tokens]
 
-    def _learn_tails(self, rests: list[list[str]]) -> dict[str, bytes]:
+    def _append_tails(self, encoded: list[bytes], rests: list[list[str]], rows: Iterable[int]) -> list[int]:
+        """Complete the rows whose pieces are all remembered; the others."""
+        join, look_up = b"".join, self._tails.__getitem__
+        unknown = []
+        for row in rows:
+            try:
+                encoded[row] += join(map(look_up, rests[row]))
+            except KeyError:
+                unknown.append(row)
+        return unknown
+
+    def _learn_tails(self, rests: list[list[str]]) -> None:
         unknown = list(set().union(*rests) - self._tails.keys())
         found = self.backend.encode_batch_fast([" " + piece for piece in unknown], add_special_tokens=False)
         self._tails.update(zip(unknown, map(_as_bytes, found), strict=True))
-        return self._tails
 
     def _learn_heads(self, firsts: list[str], border: int) -> dict[str, tuple[bytes, int]]:
         heads = self._heads.setdefault(border, {})
