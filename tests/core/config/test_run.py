@@ -112,6 +112,12 @@ def test_key_of_a_component_that_is_not_chosen() -> None:
     assert "not chosen" in error.remedy
 
 
+def test_misspelt_key_of_a_component_that_is_not_chosen() -> None:
+    error = refusal("train: {lora_rnk: 8}\n")
+    assert "did you mean 'lora_rank'" in error.remedy
+    assert "'train.tuner_strategy' lora or qlora" in error.remedy
+
+
 def test_wrong_types_are_all_named_with_their_lines() -> None:
     error = refusal("train:\n  max_steps: many\n  seed: -1\n  stage: sft\n")
     first, second = error.problem.splitlines()
@@ -128,6 +134,8 @@ def test_wrong_types_are_all_named_with_their_lines() -> None:
         ("data: {dataset_name: {a: 1}}", "'data.dataset_name' is {'a': 1}"),
         ("data: {dataset_name: [a, 1]}", "'data.dataset_name.1' is 1"),
         ("data: {split_ratio: 1.5}", "'data.split_ratio' is 1.5"),
+        ("data: {split_ratio: 1}", "'data.split_ratio' is 1"),
+        ("train: {max_steps: 0}", "'train.max_steps' is 0"),
         ("data: {truncation: middle}", "'data.truncation' is 'middle'"),
         ("train: {dtype: bf16}", "'train.dtype' is 'bf16'"),
         ("train: {learning_rate: 0}", "'train.learning_rate' is 0"),

@@ -166,6 +166,28 @@ def test_an_occupied_folder_is_refused_and_untouched(sections: Sections, tmp_pat
     assert [path.name for path in output.iterdir()] == ["mine.txt"]
 
 
+def test_a_checkpoint_of_elsewhere_does_not_mix_with_another_run(sections: Sections, tmp_path: Path) -> None:
+    output = Path(sections["train"]["output_dir"])
+    (output / "checkpoint-4").mkdir(parents=True)
+    start = tmp_path / "elsewhere" / "checkpoint-2"
+    start.mkdir(parents=True)
+    (start / checkpoint.MANIFEST).write_text('{"files": {}}')
+    train = {"resume_from_checkpoint": str(start)}
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        claim_output(run_from_dict(changed(sections, train=train)))
+    assert (output / "checkpoint-4").exists()
+    train["output_dir"] = str(tmp_path / "fresh")
+    assert claim_output(run_from_dict(changed(sections, train=train))) == start
+
+
+def test_a_checkpoint_under_another_name_is_refused(sections: Sections, tmp_path: Path) -> None:
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / checkpoint.MANIFEST).write_text('{"files": {}}')
+    train = {"resume_from_checkpoint": str(tmp_path / "backup")}
+    with pytest.raises(CheckpointError, match="not called checkpoint-STEP"):
+        claim_output(run_from_dict(changed(sections, train=train)))
+
+
 def test_a_truncated_checkpoint_is_named(sections: Sections, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoint-4"
     folder.mkdir()

@@ -152,6 +152,12 @@ def test_learning_rate_default_depends_on_what_trains(sections: Sections) -> Non
         ({"model": {"adapter": "somewhere"}}, "train.tuner_strategy=lora"),
         ({"device": {"device": "cuda"}}, "device.device=cpu"),
         ({"train": {"dtype": "float16"}}, "bfloat16"),
+        ({"train": {"optim": "adamw_troch"}}, "adamw_torch"),
+        ({"train": {"lr_scheduler_type": "cosin"}}, "cosine"),
+        ({"train": {"report_to": "tensorbord"}}, "tensorboard"),
+        ({"train": {"report_to": "dvclive"}}, "pip install dvclive"),
+        ({"train": {"eval_steps": 2}}, "data.split_ratio"),
+        ({"eval": {"exact_match": True}}, "data.val_dataset_name"),
     ],
 )
 def test_contradictions_are_refused(sections: Sections, tmp_path: Path, changes: Any, words: str) -> None:

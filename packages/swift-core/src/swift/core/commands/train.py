@@ -75,6 +75,8 @@ def train(config: Path | None, overrides: tuple[str, ...], stage: str | None) ->
 
     defaults: dict[str, Any] = {"train.stage": stage} if stage else {}
     run = load_run(config, overrides, defaults)
+    if stage is None and "stage" not in run.loop.model_fields_set:
+        raise ConfigError("train.stage is not set", "say what to optimise, for example train.stage=dpo")
     if not run.data.dataset_name:
         raise ConfigError(
             "data.dataset_name is not set",

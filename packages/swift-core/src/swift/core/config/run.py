@@ -26,7 +26,7 @@ from swift.core.config.schema import (
     OptimConfig,
     PluginsConfig,
 )
-from swift.core.errors import ConfigError, RegistryError, did_you_mean
+from swift.core.errors import ConfigError, RegistryError, did_you_mean, nearest
 from swift.core.registry import Registry, engines, objectives, strategies, tuners
 from swift.plugin.load import load_plugins
 
@@ -259,6 +259,9 @@ def _remedy_for_key(section: str, key: str, owners: Mapping[str, str]) -> str:
     elsewhere = [other for other, keys in all_keys().items() if other != section and key in keys]
     if elsewhere:
         return "did you mean " + " or ".join(f"'{other}.{key}'" for other in elsewhere) + "?"
+    near = nearest(key, owners)
+    if not near and (other := nearest(key, all_keys()[section], limit=1)):
+        return f"did you mean {other[0]!r}? There, {_remedy_for_key(section, other[0], owners)}"
     return did_you_mean(key, owners)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
 
 
 class Config(BaseModel):
@@ -15,7 +15,14 @@ class Config(BaseModel):
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+def _not_zero(steps: int) -> int:
+    if steps == 0:
+        raise ValueError("neither -1 nor a number of steps")
+    return steps
 
 
 class ModelConfig(Config):
@@ -51,7 +58,7 @@ class DataConfig(Config):
     val_dataset_name: Names = Field(
         default_factory=list, description="held-out data; default: split_ratio of dataset_name"
     )
-    split_ratio: Fraction = Field(0.0, description="share of the rows held out for evaluation")
+    split_ratio: Share = Field(0.0, description="share of the rows held out for evaluation")
     split: str = Field("train", description="split of hub data sets")
     task_type: Literal["causal_lm", "text", "preference", "prompt"] | None = Field(
         None, description="how rows are encoded; default: what the stage needs"
@@ -99,7 +106,9 @@ class LoopConfig(Config):
     )
     gradient_accumulation_steps: PositiveInt = Field(1, description="micro-batches an optimiser step")
     num_train_epochs: NonNegative = Field(1.0, description="passes over the data")
-    max_steps: int = Field(-1, ge=-1, description="optimiser steps; -1: num_train_epochs decides")
+    max_steps: Annotated[int, AfterValidator(_not_zero)] = Field(
+        -1, ge=-1, description="optimiser steps; -1: num_train_epochs decides"
+    )
     eval_steps: PositiveInt | None = Field(
         None, description="evaluate every so many steps; default: at the end"
     )

@@ -220,7 +220,8 @@ def _nothing_left(
     return DataError(
         f"all {len(rows)} rows are longer than data.max_length={data.max_length}, or nothing in them is "
         f"learned: {counts.get('shortest_dropped', 0)} to {counts.get('longest', 0)} tokens",
-        "raise data.max_length, or set data.truncation to right, left or split",
+        f"raise data.max_length, or change data.truncation={data.truncation}: "
+        "right keeps the start, left the end, split everything",
     )
 
 

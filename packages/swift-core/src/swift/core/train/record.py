@@ -82,21 +82,37 @@ def claim_output(run: RunConfig) -> Path | None:
     if settings.resume_from_checkpoint is not None:
         start = Path(settings.resume_from_checkpoint)
         checkpoint.check(start)
+        checkpoint.step_of(start)
+        if start.resolve().parent != output.resolve():
+            _make_way(output, settings.overwrite_output_dir)
         return start
+    if settings.resume and _is_occupied(output):
+        return checkpoint.last_good(output, say)
+    _make_way(output, settings.overwrite_output_dir)
+    return None
+
+
+def _is_occupied(output: Path) -> bool:
+    return (output / RUN_FILE).exists() or bool(checkpoint.checkpoints(output))
+
+
+def _make_way(output: Path, overwrite: bool) -> None:
+    """A folder without a run.
+
+    Raises:
+        CheckpointError: a file, or another run that must not be deleted.
+    """
     if output.exists() and not output.is_dir():
         raise CheckpointError(f"train.output_dir {str(output)!r} is a file", "choose a folder")
-    occupied = (output / RUN_FILE).exists() or bool(checkpoint.checkpoints(output))
-    if not occupied:
-        return None
-    if settings.resume:
-        return checkpoint.last_good(output, say)
-    if settings.overwrite_output_dir:
-        _delete_run(output)
-        return None
-    raise CheckpointError(
-        f"train.output_dir {str(output)!r} already holds a run",
-        "set train.resume=true to go on, train.overwrite_output_dir=true to delete it, or another folder",
-    )
+    if not _is_occupied(output):
+        return
+    if not overwrite:
+        raise CheckpointError(
+            f"train.output_dir {str(output)!r} already holds a run",
+            "set train.resume=true to go on from its own last checkpoint, "
+            "train.overwrite_output_dir=true to delete it, or another folder",
+        )
+    _delete_run(output)
 
 
 def _delete_run(output: Path) -> None:

@@ -15,6 +15,8 @@ from swift.core.console import is_main_process, say
 from swift.core.protocols import Strategy
 from swift.core.registry import strategies
 from swift.core.train.arguments import training_arguments, training_device
+from swift.core.train.check import check_held_out, check_names
+from swift.core.train.checkpoint import step_of
 from swift.core.train.describe import describe_data, resolved_values
 from swift.core.train.exact_match import measure_exact_match
 from swift.core.train.final import write_final
@@ -41,6 +43,8 @@ def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainRe
     output.mkdir(parents=True, exist_ok=True)
     device = training_device(run)
     set_seed(run.loop.seed)
+    check_names(run)
+    check_held_out(run)
     parts = load_parts(run, device)
     say(describe_data(parts.datasets.summary, run.data.max_length))
     record = RunRecord(run, parts.datasets.summary, resolved_values(run, device))
@@ -73,7 +77,7 @@ def build_trainer(
         options = strategy.training_arguments()
     evaluation = parts.datasets.evaluation
     interrupt = Interrupt()
-    resumed_step = int(resume_from.name.rpartition("-")[2]) if resume_from else 0
+    resumed_step = step_of(resume_from) if resume_from else 0
     trainer = Trainer(
         parts.model,
         parts.objective,
