@@ -18,6 +18,7 @@ from swift.core.config.run import run_from_dict
 from swift.core.errors import CheckpointError
 from swift.core.train import checkpoint
 from swift.core.train.record import claim_output
+from swift.core.train.run import train_in_process
 
 Sections = dict[str, dict[str, Any]]
 ForkRun = Callable[..., BaseProcess]
@@ -152,6 +153,32 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
     assert not (output / checkpoint.STAGING).exists()
     assert json.loads((output / "run.json").read_text())["status"] == "failed"
     assert finished(fork_run(resuming, start)) == 0, "with space again the run goes on"
+
+
+def test_resuming_a_finished_run_takes_no_step(sections: Sections, fork_run: ForkRun) -> None:
+    short = changed(sections, train={"max_steps": 2, "save_steps": 2})
+    output = Path(short["train"]["output_dir"])
+    assert finished(fork_run(short)) == 0
+    before = weights(output)
+    assert finished(fork_run(short, output / "checkpoint-2")) == 0
+    assert [path.name for path in checkpoint.checkpoints(output)] == ["checkpoint-2"]
+    assert json.loads((output / "run.json").read_text())["steps"] == 2
+    after = weights(output)
+    assert all(
+        value.tobytes() == after[name][key].tobytes()
+        for name, tensors in before.items()
+        for key, value in tensors.items()
+    )
+
+
+def test_a_checkpoint_of_another_tuner_is_refused(sections: Sections, fork_run: ForkRun) -> None:
+    short = changed(sections, train={"max_steps": 2, "save_steps": 2})
+    output = Path(short["train"]["output_dir"])
+    assert finished(fork_run(short)) == 0
+    other = changed(short, train={"tuner_strategy": "lora", "max_steps": 4})
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        train_in_process(run_from_dict(other), output / "checkpoint-2")
+    checkpoint.check(output / "checkpoint-2")
 
 
 def test_an_occupied_folder_is_refused_and_untouched(sections: Sections, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ weighs every token alike.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -215,8 +216,22 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 
+    def _run_epoch(self, **kwargs: Any) -> None:
+        """One epoch; transformers would take one more step where a resumed run has none left."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**kwargs)
+            return
+        self.control.should_training_stop = True
+        if not (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}").exists():
+            self._save_checkpoint(kwargs["model"])
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _fitting(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        with _fitting(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
         path = Path(resume_from_checkpoint) / OBJECTIVE_STATE.format(rank=self.args.process_index)
         if path.exists():
             self.objective.load_state_dict(torch.load(path, weights_only=True))
@@ -228,6 +243,22 @@ class EpochLoader(DataLoader[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
         self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+
+
+@contextmanager
+def _fitting(folder: str | None) -> Iterator[None]:
+    """Loading state that another model, tuner or optimiser wrote.
+
+    Raises:
+        CheckpointError: torch cannot put it into this one.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint {folder!r} does not fit this run: {error}",
+            "resume with the model, tuner and optimiser that wrote it, or start anew in another folder",
+        ) from error
 
 
 def _names(output: Path) -> str:
