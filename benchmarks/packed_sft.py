@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from swift.core.config.run import run_from_dict
 from swift.core.console import quiet_libraries
 from swift.core.train.run import train_in_process
@@ -49,7 +51,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--max-length", type=int, default=2048, help="longest sample, and capacity of a pack")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; one is steadier on a busy machine")
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     quiet_libraries()
     speeds: dict[str, list[float]] = {name: [] for name in LAYOUTS}
     for _ in range(arguments.repeats):

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from swift.core.catalog import PROVIDERS
+from swift.core.console import quiet_loggers
 from swift.core.errors import EXIT_INTERRUPTED, RegistryError, SwiftError, did_you_mean
 
 GROUP = "swift.commands"
@@ -89,6 +90,7 @@ def package_group(namespace: str, help_text: str = "") -> CommandGroup:
 
 def run_group(group: click.Group) -> None:
     """Run a group as a program: expected errors in one or two lines, Ctrl-C with status 130."""
+    quiet_loggers()
     try:
         status = group.main(standalone_mode=False)
     except click.ClickException as error:

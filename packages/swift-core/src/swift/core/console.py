@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -15,6 +16,11 @@ def say(message: str) -> None:
     """One line for the person, from the main process only."""
     if is_main_process():
         print(message, file=sys.stderr, flush=True)
+
+
+def quiet_loggers() -> None:
+    """Keep back what bitsandbytes says about optional kernels whenever peft looks whether it is installed."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def quiet_libraries() -> None:

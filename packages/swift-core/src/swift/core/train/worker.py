@@ -13,6 +13,7 @@ from swift.core.train.launch import train_here
 
 def main(path: Path) -> int:
     """Train as the rank that the environment names (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_*)."""
+    quiet_loggers()
     job = json.loads(path.read_text(encoding="utf-8"))
     folder = Path(job["folder"]) if job["folder"] else None
     try:
