@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from swift.core.config.run import run_from_dict
+from swift.core.console import quiet_loggers
 from swift.core.errors import EXIT_INTERRUPTED, SwiftError
 from swift.core.train.launch import train_here
 
