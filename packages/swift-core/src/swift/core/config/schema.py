@@ -36,7 +36,9 @@ class ModelConfig(Config):
         None, description="reference policy of preference and RL stages; default: the start of model_id"
     )
     adapter: str | None = Field(None, description="folder of an adapter to start from")
-    hub: Literal["huggingface", "modelscope"] = Field("huggingface", description="where ids are fetched from")
+    hub: Literal["huggingface", "modelscope"] = Field(
+        "huggingface", description="where ids of models and data sets are fetched from"
+    )
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     chat_template: str | None = Field(
         None, description="jinja file, or the name of a built-in template, for a tokenizer without one"

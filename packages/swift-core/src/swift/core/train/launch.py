@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from swift.core.config.run import RunConfig
-from swift.core.console import quiet_libraries
+from swift.core.console import quiet_libraries, say
+from swift.core.data.source import find_source
 from swift.core.protocols import Strategy
 from swift.core.registry import strategies
 
@@ -21,6 +22,8 @@ def train(run: RunConfig) -> int:
     Raises:
         SwiftError: anything the user can mend.
     """
+    check_data(run)
+    say("loading torch and transformers")
     from swift.core.train.record import claim_output
 
     if run.device.parallel_method is None:
@@ -40,6 +43,16 @@ def train(run: RunConfig) -> int:
         return strategy.launch([sys.executable, "-m", "swift.core.train.worker", str(worker_file)])
     finally:
         worker_file.unlink(missing_ok=True)
+
+
+def check_data(run: RunConfig) -> None:
+    """Find every data set before torch is imported: a misspelt path is the commonest mistake.
+
+    Raises:
+        DataError: a name that means nothing.
+    """
+    for name in (*run.data.dataset_name, *run.data.val_dataset_name):
+        find_source(name, run.folder, run.model.hub)
 
 
 def train_here(run: RunConfig, resume_from: Path | None) -> int:

@@ -63,7 +63,9 @@ def load_parts(run: RunConfig, device: torch.device) -> Parts:
         raise ConfigError(
             "data.streaming reads without end, and train.max_steps is not set", "set train.max_steps"
         )
-    datasets = build_datasets(run.data, template, task, seed=run.loop.seed, folder=run.folder)
+    datasets = build_datasets(
+        run.data, template, task, seed=run.loop.seed, folder=run.folder, hub=run.model.hub
+    )
     tuner = build_tuner(run)
     model = prepare_model(run, model_config, tuner, device)
     context = objective_context(run, model_config, tokenizer, device, media)
