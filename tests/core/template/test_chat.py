@@ -43,6 +43,13 @@ def test_labels(turns: Any, settings: Any, text: str, tokenizer: PreTrainedToken
     assert learned(tokenizer, encoded) == text
 
 
+def test_an_answer_marked_undesirable_is_not_learned(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(DataError, match=r"(?s)a\.jsonl:3.*undesirable.*data\.on_error=skip"):
+        encode(tokenizer, Conversation(messages=[USER, ANSWER], label=False, origin="a.jsonl:3"))
+    (kept,) = encode(tokenizer, Conversation(messages=[USER, ANSWER], label=True))
+    assert kept.columns["label"] is True
+
+
 def test_tool_calls_are_learned_and_results_are_not(make_tokenizer: Any) -> None:
     tokenizer = make_tokenizer(chat_template("chatml"))
     call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}

@@ -51,6 +51,11 @@ def requests_of(conversation: Conversation, task: Task, loss_turns: LossTurns) -
         return [Request(conversation, prompt, (False,) * len(prompt), generation_prompt=True)]
     if task == "preference":
         return _pair(conversation, messages)
+    if conversation.label is False:
+        raise DataError(
+            f"{conversation.origin}: the answer is marked undesirable (label: false), and would be learned",
+            "set data.on_error=skip to learn from the other rows only, or drop the column",
+        )
     return [Request(conversation, messages, _learned(conversation, messages, loss_turns))]
 
 
