@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -18,10 +18,12 @@ from openai import OpenAI
 from swift.core.config.schema import InferConfig, ModelConfig
 from swift.core.errors import EngineError
 from swift.core.models.load import load_model, load_tokenizer
-from swift.core.types import GenerationRequest, SamplingParams
+from swift.core.types import EngineHealth, GenerationRequest, SamplingParams, TokenDelta
 from swift.infer.engines.transformers.engine import TransformersEngine
 from swift.infer.server.app import create_app
+from swift.infer.server.body import MAX_BODY_BYTES
 from swift.infer.server.run import Server, address, listen
+from swift.infer.server.schema import ChatRequest
 from swift.infer.server.served import ServedModel
 from swift.infer.server.tools import ToolCallParser
 
@@ -134,6 +136,27 @@ def test_stop_ends_the_text(client: OpenAI) -> None:
         ({"messages": [{"content": "x"}]}, openai.BadRequestError, "invalid_value", "role"),
         ({"frequency_penalty": 1.0}, openai.BadRequestError, "invalid_value", "frequency_penalty"),
         ({"top_logprobs": 2}, openai.BadRequestError, None, "logprobs=true"),
+        ({"stop": ["a"] * 17}, openai.BadRequestError, "invalid_value", "at most 16"),
+        ({"messages": [{"role": "user"}]}, openai.BadRequestError, "invalid_value", "no content"),
+        ({"messages": [{"role": "user", "content": 5}]}, openai.BadRequestError, "invalid_value", "is 5"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            openai.BadRequestError,
+            "invalid_value",
+            "image_url",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "w " * 500_000}]},
+            openai.BadRequestError,
+            "context_length_exceeded",
+            "or more",
+        ),
+        (
+            {"extra_body": {"chat_template_kwargs": {"chat_template": "x"}}},
+            openai.BadRequestError,
+            "invalid_value",
+            "chat_template cannot be set",
+        ),
     ],
 )
 def test_errors(
@@ -144,21 +167,46 @@ def test_errors(
     assert word in caught.value.message and caught.value.code == code
 
 
+JSON = "application/json"
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+
+
 @pytest.mark.parametrize(
-    ("body", "path", "status", "code"),
+    ("body", "path", "kind", "status", "code"),
     [
-        (b"{bad", "/v1/chat/completions", 400, "invalid_json"),
-        (b"[]", "/v1/completions", 400, "invalid_value"),
-        (b"\xff\xfe", "/v1/completions", 400, None),
-        (b"{}", "/v1/nothing", 404, None),
+        (b"{bad", CHAT, JSON, 400, "invalid_json"),
+        (b"[]", TEXT, JSON, 400, "invalid_value"),
+        (b"", TEXT, JSON, 400, "missing_value"),
+        (b'{"prompt": "x"}', TEXT, JSON, 400, "missing_value"),
+        (b'{"model": "\xff"}', TEXT, JSON, 400, "invalid_json"),
+        (b"[" * 100_000, TEXT, JSON, 400, "invalid_json"),
+        (b'{"model": "tiny", "prompt": "\\ud800"}', TEXT, JSON, 400, "invalid_value"),
+        (b'{"model": "tiny", "prompt": [99999]}', TEXT, JSON, 400, "invalid_value"),
+        (b'{"model": "tiny", "prompt": "x"}', TEXT, "application/x-www-form-urlencoded", 415, None),
+        (b" " * (MAX_BODY_BYTES + 1), TEXT, JSON, 413, None),
+        (b"{}", "/v1/nothing", JSON, 404, None),
     ],
 )
-def test_error_bodies(url: str, body: bytes, path: str, status: int, code: str | None) -> None:
-    answer = httpx.post(url + path, content=body, headers={"content-type": "application/json"})
+def test_error_bodies(url: str, body: bytes, path: str, kind: str, status: int, code: str | None) -> None:
+    answer = httpx.post(url + path, content=body, headers={"content-type": kind})
     assert answer.status_code == status
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert code is None or error["code"] == code
+
+
+def test_messages_reach_the_template_as_training_writes_them(served: ServedModel) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "find", "arguments": '{"key": 1}'}}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "5"},
+    ]
+    request = ChatRequest(model="tiny", messages=messages)
+    assert request.messages[0]["content"] == "ab"
+    assert request.messages[1]["tool_calls"][0]["function"]["arguments"] == {"key": 1}
+    text = served.tokenizer.decode(served.chat_prompt(request))
+    assert '"arguments": {"key": 1}' in text
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -212,3 +260,48 @@ def test_tool_calls_are_parsed() -> None:
     shown = broken.push("a <tool_call>{no</tool_call> b <tool")
     rest, calls = broken.finish()
     assert shown + rest == "a <tool_call>{no</tool_call> b <tool" and calls == []
+
+
+class Scripted:
+    """An engine that says a fixed text, a few characters a time."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[TokenDelta]:
+        for at in range(0, len(self.text), 3):
+            yield TokenDelta(request.request_id, (at,), self.text[at : at + 3])
+        yield TokenDelta(request.request_id, finish_reason="stop")
+
+    def health(self) -> EngineHealth:
+        return EngineHealth(ready=True, running=0, waiting=0)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_tool_calls_through_the_client(served: ServedModel, stream: bool) -> None:
+    calls = (
+        '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>\n<tool_call>{"name": "g"}</tool_call>'
+    )
+    model = ServedModel("tools", Scripted(f"Two:\n{calls}"), served.tokenizer)  # type: ignore[arg-type]
+    listener = listen("127.0.0.1", 0)
+    server = Server(create_app(model), listener)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    tools: Any = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in "fg"]
+    try:
+        with OpenAI(base_url=address(listener) + "/v1", api_key="none", max_retries=0) as client:
+            arguments: dict[str, Any] = {"model": "tools", "messages": HELLO, "tools": tools}
+            if stream:
+                with client.chat.completions.stream(**arguments) as events:
+                    choice = events.get_final_completion().choices[0]
+            else:
+                choice = client.chat.completions.create(**arguments).choices[0]
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
+    assert choice.finish_reason == "tool_calls" and (choice.message.content or "").strip() == "Two:"
+    made = [one.function for one in choice.message.tool_calls or ()]
+    assert [(one.name, json.loads(one.arguments)) for one in made] == [("f", {"a": 1}), ("g", {})]

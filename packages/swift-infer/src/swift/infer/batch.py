@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from swift.core.config.run import RunConfig
 from swift.core.config.schema import InferConfig
 from swift.core.data.formats.recognise import to_conversation
-from swift.core.data.read import find_source, read_rows
+from swift.core.data.read import ReadCounts, find_source, read_rows
 from swift.core.errors import DataError, EngineError, SwiftError
 from swift.core.protocols import Engine
 from swift.core.types import GenerationRequest, Message
-from swift.infer.prompts import chat_ids, sampling, with_system
+from swift.infer.prompts import chat_ids, sampling, text_ids, with_system
 
 
 @dataclass(slots=True)
@@ -29,67 +31,148 @@ class Prompt:
     tools: list[dict[str, Any]] | None = None
 
 
-def read_prompts(path: Path) -> list[Prompt]:
-    """Rows in any format that training reads; turns after the last user's are what the model is to write.
+def read_prompts(path: Path, *, skip: bool = False) -> tuple[list[Prompt], int]:
+    """Rows in any format that training reads, and how many were skipped.
+
+    Turns after the last user's are what the model is to write.
+
+    Args:
+        skip: count a row that cannot be used and go on.
 
     Raises:
-        DataError: not there, empty, or a row that cannot be used (named with file and line).
+        DataError: not there, without a usable row, or a row that cannot be used (named with file and line).
     """
     if not path.is_file():
         raise DataError(f"input file {str(path)!r} does not exist", f"looked in {Path.cwd()}")
-    prompts = []
-    for row, origin in read_rows(find_source(str(path))):
-        found = to_conversation(row, origin, folder=path.absolute().parent)
-        messages = list(found.messages)
-        while messages and messages[-1]["role"] == "assistant":
-            messages.pop()
-        if not messages and not found.text:
-            raise DataError(f"{origin}: nothing is asked in this row", "give it a user's turn or a prompt")
-        prompts.append(Prompt(row, origin, messages, found.text, found.tools))
+    prompts, counts = [], ReadCounts()
+    rows = read_rows(find_source(str(path)), on_error="skip" if skip else "raise", counts=counts)
+    for row, origin in rows:
+        try:
+            prompts.append(to_prompt(row, origin, path.absolute().parent))
+        except DataError:
+            if not skip:
+                raise
+            counts.skipped += 1
     if not prompts:
-        raise DataError(f"input file {str(path)!r} holds no row")
-    return prompts
+        skipped = f" that can be used ({counts.skipped} skipped)" if counts.skipped else ""
+        raise DataError(f"input file {str(path)!r} holds no row{skipped}")
+    return prompts, counts.skipped
+
+
+def to_prompt(row: dict[str, Any], origin: str, folder: Path) -> Prompt:
+    """What a row asks.
+
+    Raises:
+        DataError: nothing, something unknown, or about media.
+    """
+    found = to_conversation(row, origin, folder=folder)
+    if found.images or found.videos or found.audios:
+        raise DataError(f"{origin}: the row holds media; infer reads text only", "leave such rows out")
+    messages = list(found.messages)
+    while messages and messages[-1]["role"] == "assistant":
+        messages.pop()
+    if not messages and not found.text:
+        raise DataError(f"{origin}: nothing is asked in this row", "give it a user's turn or a prompt")
+    return Prompt(row, origin, messages, found.text, found.tools)
+
+
+def staging(output: Path) -> Path:
+    """The file beside the output that holds the answers until all are there.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    staged = output.with_name(output.name + ".part")
+    try:
+        if output.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        staged.open("a").close()
+        drop_empty(staged)
+    except OSError as error:
+        raise DataError(f"output {str(output)!r} cannot be written: {error.strerror}") from error
+    return staged
 
 
 def answer_file(
-    prompts: list[Prompt], output: Path, engine: Engine, tokenizer: Any, config: InferConfig
-) -> int:
-    """Write every row with its "response" as JSONL, in the order of the input; the number of answers.
+    prompts: list[Prompt], output: Path, engine: Engine, tokenizer: Any, config: RunConfig
+) -> tuple[int, int]:
+    """Write every row with its "response" as JSONL, in the order of the input; (answers, rows skipped).
+
+    The output is replaced when all are there. Until then, and after Ctrl-C or an error, those that have
+    come are in the file of staging().
 
     Raises:
         DataError: the output cannot be written.
-        EngineError: a row cannot be answered (named by its origin).
+        EngineError: a row cannot be answered (named by its origin), unless data.on_error is skip.
     """
-    requests = [request(number, prompt, tokenizer, config) for number, prompt in enumerate(prompts)]
-    staged = output.with_name(output.name + ".part")
+    skip = config.data.on_error == "skip"
+    staged = staging(output)
+    asked = list(requests(prompts, tokenizer, config.infer, skip=skip))
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        staged.touch()
-    except OSError as error:
-        raise DataError(f"output {str(output)!r} cannot be written: {error.strerror}") from error
-    answers = generate(requests, prompts, engine)
-    with staged.open("w", encoding="utf-8") as file:
-        for prompt, answer in zip(prompts, answers, strict=True):
-            file.write(json.dumps({**prompt.row, "response": answer}, ensure_ascii=False, default=str) + "\n")
-    staged.replace(output)
-    return len(answers)
+        with staged.open("w", encoding="utf-8") as file:
+            count = write_answers(asked, prompts, engine, file, skip=skip)
+        staged.replace(output)
+    finally:
+        drop_empty(staged)
+    return count, len(prompts) - count
+
+
+def drop_empty(file: Path) -> None:
+    """Delete a file without content."""
+    if file.exists() and not file.stat().st_size:
+        file.unlink()
+
+
+def requests(
+    prompts: list[Prompt], tokenizer: Any, config: InferConfig, *, skip: bool
+) -> Iterator[GenerationRequest]:
+    """What the engine is asked, named by the number of the row."""
+    for number, prompt in enumerate(prompts):
+        try:
+            yield request(number, prompt, tokenizer, config)
+        except DataError:
+            if not skip:
+                raise
 
 
 def request(number: int, prompt: Prompt, tokenizer: Any, config: InferConfig) -> GenerationRequest:
     """What the engine is asked for a row: a chat, or the continuation of a plain text."""
-    if prompt.text is not None:
-        ids = tuple(tokenizer(prompt.text)["input_ids"])
-    else:
-        try:
+    try:
+        if prompt.text is not None:
+            ids = text_ids(tokenizer, prompt.text)
+        else:
             ids = chat_ids(tokenizer, with_system(prompt.messages, config.system), prompt.tools)
-        except SwiftError as error:
-            raise DataError(f"{prompt.origin}: {error.problem}", error.remedy) from error
+    except SwiftError as error:
+        raise type(error)(f"{prompt.origin}: {error.problem}", error.remedy) from error
     return GenerationRequest(str(number), ids, sampling(config, number))
 
 
-def generate(requests: list[GenerationRequest], prompts: list[Prompt], engine: Engine) -> list[str]:
-    """Texts in the order of the requests, with a progress bar on a terminal."""
-    texts = [""] * len(requests)
+def write_answers(
+    asked: list[GenerationRequest], prompts: list[Prompt], engine: Engine, file: TextIO, *, skip: bool
+) -> int:
+    """Write each answer as soon as those before it are written, with a progress bar on a terminal."""
+    ready: dict[str, str | None] = {}
+    order = iter(asked)
+    following = next(order, None)
+    count = 0
+    for name, answer in generate(asked, prompts, engine, skip=skip):
+        ready[name] = answer
+        while following is not None and following.request_id in ready:
+            text = ready.pop(following.request_id)
+            if text is not None:
+                row = {**prompts[int(following.request_id)].row, "response": text}
+                file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                count += 1
+            following = next(order, None)
+    return count
+
+
+def generate(
+    asked: list[GenerationRequest], prompts: list[Prompt], engine: Engine, *, skip: bool
+) -> Iterator[tuple[str, str | None]]:
+    """(request id, answer) as they finish; None instead of an answer that failed and is skipped."""
+    texts = {one.request_id: "" for one in asked}
     columns = (
         TextColumn("answers"),
         BarColumn(),
@@ -98,15 +181,16 @@ def generate(requests: list[GenerationRequest], prompts: list[Prompt], engine: E
         TextColumn("{task.fields[speed]}"),
     )
     with Progress(*columns) as progress:
-        task = progress.add_task("answers", total=len(requests), speed="")
+        task = progress.add_task("answers", total=len(asked), speed="")
         tokens = 0
-        for delta in engine.generate(requests):
-            number = int(delta.request_id)
-            if delta.finish_reason == "error":
-                raise EngineError(f"{prompts[number].origin}: {delta.error}")
-            texts[number] += delta.text
+        for delta in engine.generate(asked):
+            if delta.finish_reason == "error" and not skip:
+                raise EngineError(f"{prompts[int(delta.request_id)].origin}: {delta.error}")
+            texts[delta.request_id] += delta.text
             tokens += len(delta.token_ids)
-            if delta.finish_reason is not None:
-                elapsed = progress.tasks[0].elapsed or 1e-9
-                progress.update(task, advance=1, speed=f"{tokens / elapsed:.0f} tokens/s")
-    return texts
+            if delta.finish_reason is None:
+                continue
+            elapsed = progress.tasks[0].elapsed or 1e-9
+            progress.update(task, advance=1, speed=f"{tokens / elapsed:.0f} tokens/s")
+            text = texts.pop(delta.request_id)
+            yield delta.request_id, None if delta.finish_reason == "error" else text

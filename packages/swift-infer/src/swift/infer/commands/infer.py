@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from swift.infer.commands.options import as_overrides, options
+
+if TYPE_CHECKING:
+    from swift.core.config.run import RunConfig
 
 
 def run(words: tuple[str, ...], input: Path | None, output: Path | None, **short: Any) -> None:
     """Answer the rows of a file, or chat in the terminal."""
     if (input is None) != (output is None):
         raise click.UsageError("--input and --output go together")
+    if input is not None and output is not None and input.absolute() == output.absolute():
+        raise click.UsageError("--input and --output are the same file")
     from swift.core.commands.train import config_and_overrides
     from swift.infer.load import load_engine, load_infer_run
 
     path, overrides = config_and_overrides(words)
     config = load_infer_run(path, [*overrides, *as_overrides(short)])
     if input is not None and output is not None:
-        from swift.infer.batch import answer_file, read_prompts
+        answer(config, input, output)
+        return
+    from swift.infer.terminal import chat
 
-        rows = read_prompts(input)  # before the model: mistakes there are cheap to find
-        engine, tokenizer = load_engine(config)
-        count = answer_file(rows, output, engine, tokenizer, config.infer)
-        click.echo(f"{count} answers: {output}")
-    else:
-        from swift.infer.terminal import chat
-
-        engine, tokenizer = load_engine(config)
-        chat(engine, tokenizer, config.infer)
+    engine, tokenizer = load_engine(config)
+    chat(engine, tokenizer, config.infer)
     engine.close()
+
+
+def answer(config: RunConfig, input: Path, output: Path) -> None:
+    """Answer the rows of a file; mistakes in the files are found before the model is loaded."""
+    from swift.infer.batch import answer_file, read_prompts, staging
+    from swift.infer.load import load_engine
+
+    rows, unreadable = read_prompts(input, skip=config.data.on_error == "skip")
+    staged = staging(output)
+    engine, tokenizer = load_engine(config)
+    try:
+        count, refused = answer_file(rows, output, engine, tokenizer, config)
+    finally:
+        if staged.exists():
+            click.echo(f"the answers so far: {staged}", err=True)
+    engine.close()
+    skipped = f", {unreadable + refused} rows skipped" if unreadable + refused else ""
+    click.echo(f"{count} {'answer' if count == 1 else 'answers'}{skipped}: {output}")
 
 
 command = click.Command(
@@ -45,6 +63,10 @@ command = click.Command(
         click.Option(
             ["--input"], type=click.Path(path_type=Path), help="rows to answer (JSONL, JSON, CSV, ...)"
         ),
-        click.Option(["--output"], type=click.Path(path_type=Path), help="where the answers go, as JSONL"),
+        click.Option(
+            ["--output"],
+            type=click.Path(path_type=Path),
+            help="where the answers go, as JSONL; replaced at the end",
+        ),
     ],
 )

@@ -16,8 +16,9 @@ def run(words: tuple[str, ...], **short: Any) -> None:
 
     path, overrides = config_and_overrides(words)
     config = load_infer_run(path, [*overrides, *as_overrides(short)])
-    from swift.infer.server.run import listen
+    from swift.infer.server.run import end_on_sigterm, listen
 
+    end_on_sigterm()
     listener = listen(config.infer.host, config.infer.port)
     with listener:
         from swift.infer.server.serve import serve

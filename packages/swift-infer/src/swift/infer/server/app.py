@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from swift.infer.server.body import BodyLimit
 from swift.infer.server.chat import Chat
 from swift.infer.server.completions import Completion
 from swift.infer.server.errors import install_handlers
@@ -25,15 +27,17 @@ def create_app(served: ServedModel) -> FastAPI:
         served.engine.close()
 
     app = FastAPI(title="swift", lifespan=lifespan)
+    app.add_middleware(BodyLimit)
     install_handlers(app)
 
     @app.post("/v1/chat/completions")
     async def chat(body: ChatRequest, request: Request) -> Response:
-        return await _respond(Chat(served, body), body.stream, request)
+        # rendering and tokenising a long chat takes a while: the loop goes on with the others meanwhile
+        return await _respond(await asyncio.to_thread(Chat, served, body), body.stream, request)
 
     @app.post("/v1/completions")
     async def completions(body: CompletionRequest, request: Request) -> Response:
-        return await _respond(Completion(served, body), body.stream, request)
+        return await _respond(await asyncio.to_thread(Completion, served, body), body.stream, request)
 
     @app.get("/v1/models")
     async def models() -> ModelList:

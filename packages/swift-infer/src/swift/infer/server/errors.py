@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -59,14 +60,33 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         return ApiError(
             f"the body is not valid JSON: {first['ctx']['error']}", code="invalid_json"
         ).response()
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
-    shown = repr(first.get("input"))[:100]
-    message = f"{where or 'body'} is {shown}: {first['msg']}"
-    return ApiError(message, param=where or None, code="invalid_value").response()
+    if isinstance(first.get("input"), bytes):  # left unread by FastAPI: its type is not JSON
+        kind = request.headers.get("content-type", "")
+        return ApiError(
+            f"the content type is {kind!r}: send application/json", status=415, code="invalid_content_type"
+        ).response()
+    return _invalid_value(first, error.errors()).response()
+
+
+def _invalid_value(first: dict[str, Any], problems: Sequence[dict[str, Any]]) -> ApiError:
+    """A field that is missing or wrong; for one of several possible types, what each of them wants."""
+    param = str(first["loc"][1]) if len(first["loc"]) > 1 else None
+    name = param or "the body"
+    if first["type"] == "missing":
+        return ApiError(f"{name} is missing", param=param, code="missing_value")
+    index = "".join(f"[{part}]" for part in first["loc"][2:] if isinstance(part, int))
+    wanted = dict.fromkeys(
+        one["msg"].removeprefix("Value error, ") for one in problems if one["loc"][1:2] == first["loc"][1:2]
+    )
+    message = f"{name}{index} is {repr(first.get('input'))[:100]}: {', or '.join(wanted)}"
+    return ApiError(message, param=param, code="invalid_value")
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if error.__cause__ is not None:  # FastAPI: bytes that are no text, or nested beyond reason
+        cause = f"{type(error.__cause__).__name__}: {error.__cause__}"
+        return ApiError(f"the body cannot be read: {cause}", code="invalid_json").response()
     message = f"{error.detail}: {request.method} {request.url.path}"
     return ApiError(message, status=error.status_code).response()
 

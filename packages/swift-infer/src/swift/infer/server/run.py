@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
+import sys
 
 import uvicorn
 from fastapi import FastAPI
@@ -60,5 +62,10 @@ class Server(uvicorn.Server):
             print(f"ready: {address(self.listener)}", flush=True)
 
     def serve_forever(self) -> None:
-        """Answer until SIGTERM or Ctrl-C."""
+        """Answer until SIGTERM or Ctrl-C (KeyboardInterrupt, once running answers are done)."""
         self.run(sockets=[self.listener])
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end the process as a success: uvicorn raises it again when the last answer is out."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))

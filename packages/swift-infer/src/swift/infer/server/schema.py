@@ -7,18 +7,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
-    model_validator,
 )
 
 from swift.core.types import FinishReason
+from swift.infer.server.messages import to_message
 
-Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=16)]
+Stop = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    Field(max_length=16),
+    BeforeValidator(lambda stop: [stop] if isinstance(stop, str) else stop),
+]
 
 
 class StreamOptions(BaseModel):
@@ -39,7 +45,7 @@ class Sampled(BaseModel):
     top_k: NonNegativeInt | None = None
     n: Annotated[int, Field(ge=1, le=128)] = 1
     seed: int | None = None
-    stop: Annotated[str, Field(min_length=1)] | Stop | None = None
+    stop: Stop | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     ignore_eos: bool = False
@@ -47,12 +53,12 @@ class Sampled(BaseModel):
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
 
-    @model_validator(mode="after")
-    def _refuse(self) -> Sampled:
-        for name in ("frequency_penalty", "presence_penalty", "logit_bias"):
-            if getattr(self, name):
-                raise ValueError(f"{name} is not supported: leave it out")
-        return self
+    @field_validator("frequency_penalty", "presence_penalty", "logit_bias")
+    @classmethod
+    def _refuse(cls, value: Any) -> Any:
+        if value:
+            raise ValueError("not supported, leave it out")
+        return value
 
 
 class ChatRequest(Sampled):
@@ -67,14 +73,17 @@ class ChatRequest(Sampled):
     response_format: dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _check_chat(self) -> ChatRequest:
-        if self.response_format is not None and self.response_format.get("type") != "text":
-            raise ValueError("response_format other than text is not supported")
-        for number, message in enumerate(self.messages):
-            if not isinstance(message.get("role"), str):
-                raise ValueError(f"messages[{number}] has no role")
-        return self
+    @field_validator("response_format")
+    @classmethod
+    def _only_text(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and value.get("type") != "text":
+            raise ValueError("only text is supported")
+        return value
+
+    @field_validator("messages")
+    @classmethod
+    def _readable(cls, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [to_message(one, f"messages[{number}]") for number, one in enumerate(messages)]
 
 
 class CompletionRequest(Sampled):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import jinja2
-
 from swift.core.config.schema import InferConfig
+from swift.core.errors import DataError, ModelError
 from swift.core.protocols import Engine
 from swift.core.types import SamplingParams
+from swift.infer.prompts import chat_text, text_ids, with_system
 from swift.infer.server.errors import ApiError
 from swift.infer.server.schema import ChatRequest, CompletionRequest, Sampled
 
@@ -32,6 +34,8 @@ class ServedModel:
     max_length: int | None = None
     defaults: InferConfig = field(default_factory=lambda: InferConfig.model_validate({}))
     created: int = field(default_factory=lambda: int(time.time()))
+    # the Rust tokenizers refuse a second thread while a first one sets padding or truncation
+    _tokenizing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def check_name(self, name: str) -> None:
         """Raises ApiError (404) for another model."""
@@ -49,23 +53,15 @@ class ServedModel:
         Raises:
             ApiError: no template, or one that refuses these messages.
         """
-        if self.tokenizer.chat_template is None:
-            raise ApiError(
-                "this model's tokenizer has no chat template: use /v1/completions", code="no_chat_template"
-            )
-        messages = self._with_system(request.messages)
+        messages = with_system(request.messages, self.defaults.system)
         tools = None if request.tool_choice == "none" else request.tools
         try:
-            text = self.tokenizer.apply_chat_template(
-                messages,
-                tools=tools,
-                tokenize=False,
-                add_generation_prompt=True,
-                **request.chat_template_kwargs,
-            )
-        except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
-            raise ApiError(f"the chat template refuses these messages: {error}", param="messages") from error
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            text = chat_text(self.tokenizer, messages, tools, request.chat_template_kwargs)
+        except ModelError as error:
+            raise ApiError(f"{error.problem}: use /v1/completions", code="no_chat_template") from error
+        except DataError as error:
+            raise ApiError(error.problem, param="messages", code="invalid_value") from error
+        return self._encode(text, "messages", special=False)
 
     def completion_prompts(self, request: CompletionRequest) -> list[list[int]]:
         """Token ids of every prompt of a completion request.
@@ -76,9 +72,7 @@ class ServedModel:
         prompts: list[Any] = [request.prompt] if _is_one(request.prompt) else list(request.prompt)
         if not prompts:
             raise ApiError("prompt is empty: send a text or token ids", param="prompt")
-        return [
-            list(self.tokenizer(one)["input_ids"]) if isinstance(one, str) else list(one) for one in prompts
-        ]
+        return [self._encode(one, "prompt") if isinstance(one, str) else self._known(one) for one in prompts]
 
     def sampling(
         self, request: Sampled, prompt_length: int, logprobs: int | None, choice: int
@@ -92,13 +86,12 @@ class ServedModel:
         limit = wanted or self.defaults.max_new_tokens
         self._check_length(prompt_length, wanted)
         seed = request.seed if request.seed is not None else self.defaults.seed
-        stop = request.stop or ()
         return SamplingParams(
             max_tokens=limit,
             temperature=_or(request.temperature, self.defaults.temperature),
             top_p=_or(request.top_p, self.defaults.top_p),
             top_k=_or(request.top_k, self.defaults.top_k),
-            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            stop=tuple(request.stop or ()),
             seed=None if seed is None else seed + choice,
             logprobs=logprobs,
             ignore_eos=request.ignore_eos,
@@ -108,10 +101,35 @@ class ServedModel:
         """The text of one token, special ones included."""
         return str(self.tokenizer.decode([token_id]))
 
-    def _with_system(self, messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        if self.defaults.system is None or messages[0]["role"] == "system":
-            return list(messages)
-        return [{"role": "system", "content": self.defaults.system}, *messages]
+    def _encode(self, text: str, param: str, *, special: bool = True) -> list[int]:
+        """Token ids; a text that is far too long is refused before it costs minutes."""
+        least = len(text) // self._longest_token
+        if self.max_length is not None and least > self.max_length:
+            raise ApiError(
+                f"this model's context is {self.max_length} tokens; the prompt has {least} or more: cut it",
+                param=param,
+                code="context_length_exceeded",
+            )
+        try:
+            with self._tokenizing:
+                return list(text_ids(self.tokenizer, text, special=special))
+        except DataError as error:
+            raise ApiError(f"{error.problem}: {error.remedy}", param=param, code="invalid_value") from error
+
+    @cached_property
+    def _longest_token(self) -> int:
+        return max(map(len, self.tokenizer.get_vocab()))
+
+    def _known(self, ids: Sequence[int]) -> list[int]:
+        size = len(self.tokenizer)
+        strange = next((token for token in ids if not 0 <= token < size), None)
+        if strange is not None:
+            raise ApiError(
+                f"token id {strange} is outside the vocabulary of {size}",
+                param="prompt",
+                code="invalid_value",
+            )
+        return list(ids)
 
     def _check_length(self, prompt: int, wanted: int | None) -> None:
         total = prompt + (wanted or 1)

@@ -67,9 +67,9 @@ class TransformersEngine:
         self._death = ""
 
     @property
-    def max_length(self) -> int | None:
-        """Longest prompt and answer together, in tokens."""
-        return self._limits.context
+    def max_length(self) -> int:
+        """Longest prompt and answer together, in tokens: the context, or the room for keys and values."""
+        return min(self._limits.context or self._limits.kv_tokens, self._limits.kv_tokens)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[TokenDelta]:
         """Deltas of all requests, interleaved as they come; leaving early aborts what is unfinished.
