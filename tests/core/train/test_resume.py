@@ -181,6 +181,14 @@ def test_a_checkpoint_of_another_tuner_is_refused(sections: Sections, fork_run: 
     checkpoint.check(output / "checkpoint-2")
 
 
+def test_what_a_killed_save_left_goes_when_the_run_is_resumed(sections: Sections, tmp_path: Path) -> None:
+    torn = Path(sections["train"]["output_dir"]) / checkpoint.STAGING / "checkpoint-4"
+    torn.mkdir(parents=True)
+    (torn / "model.safetensors").write_bytes(b"half")
+    assert claim_output(run_from_dict(changed(sections, train={"resume": True}))) is None
+    assert not torn.exists()
+
+
 def test_an_occupied_folder_is_refused_and_untouched(sections: Sections, tmp_path: Path) -> None:
     output = Path(sections["train"]["output_dir"])
     (output / "checkpoint-4").mkdir(parents=True)

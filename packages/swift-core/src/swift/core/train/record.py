@@ -79,6 +79,7 @@ def claim_output(run: RunConfig) -> Path | None:
     """
     settings = run.checkpoint
     output = Path(settings.output_dir)
+    checkpoint.discard_staged(output)
     if settings.resume_from_checkpoint is not None:
         start = Path(settings.resume_from_checkpoint)
         checkpoint.check(start)

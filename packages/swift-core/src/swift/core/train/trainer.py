@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PrinterCallback, TrainingArguments
@@ -189,7 +190,7 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
             if self.args.should_save:
                 checkpoint.commit(staged, output / name)
                 checkpoint.rotate(output, self.keep_checkpoints)
-        except Exception as error:
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
             checkpoint.discard_staged(output)
             raise CheckpointError(
                 f"checkpoint {str(output / name)!r} cannot be written: {error}",
