@@ -137,6 +137,29 @@ def test_requests_join_while_others_run(model: Any, tokenizer: Any) -> None:
     assert tokens(b) == expected(model, second, 5, [])
 
 
+@pytest.mark.parametrize("long_first", [True, False])
+def test_memory_keeps_to_its_limit_when_long_and_short_ones_meet(tokenizer: Any, long_first: bool) -> None:
+    model = build()
+    limit = 960  # four rows of the long one, all of the short ones
+    engine = TransformersEngine(model, tokenizer, TransformersEngineConfig(max_running=30, kv_tokens=limit))
+    long, short = prompts(1, seed=3, shortest=200, longest=220)[0], prompts(40, longest=8)
+    ids = [long, *short] if long_first else [*short, long]
+    asked = [
+        GenerationRequest(str(number), one, SamplingParams(12, 0.0, ignore_eos=True))
+        for number, one in enumerate(ids)
+    ]
+    answers: dict[str, list[int]] = {one.request_id: [] for one in asked}
+    largest, most_rows = 0, 0
+    for delta in engine.generate(asked):
+        answers[delta.request_id] += delta.token_ids
+        layer = engine._batcher._cache.layers[0]
+        if layer.keys is not None:
+            largest = max(largest, layer.keys.shape[0] * layer.keys.shape[2])
+            most_rows = max(most_rows, layer.keys.shape[0])
+    assert largest <= limit and most_rows > 4
+    assert all(answers[str(number)] == expected(model, one, 12, []) for number, one in enumerate(ids))
+
+
 def test_seeded_sampling_ignores_neighbours(model: Any, tokenizer: Any) -> None:
     engine = TransformersEngine(model, tokenizer)
     one = GenerationRequest("x", prompts(1, seed=5)[0], SamplingParams(20, 1.0, seed=11, ignore_eos=True))

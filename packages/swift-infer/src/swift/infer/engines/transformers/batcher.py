@@ -25,7 +25,7 @@ class Batcher:
     def __init__(self, model: LiveModel, config: TransformersEngineConfig) -> None:
         self._model = model
         self._config = config
-        self._cache = RowCache(model.num_layers)
+        self._cache = RowCache(model.num_layers, config.kv_tokens)
         self._prefill: Prefill | None = None
         self.waiting: deque[Sequence] = deque()
         self.rows: list[Sequence] = []
@@ -128,13 +128,16 @@ class Batcher:
 
     def _join(self, sequence: Sequence) -> None:
         self.rows.append(sequence)
-        self._cache.reserve(len(self.rows), len(sequence.request.prompt_ids))
+        self._reserve(len(sequence.request.prompt_ids))
+
+    def _reserve(self, columns: int) -> None:
+        self._cache.reserve(len(self.rows), columns, max(one.most for one in self.rows))
 
     def _decode(self) -> list[TokenDelta]:
         device = self._model.device
         counts = [one.length for one in self.rows]
         longest = max(counts)
-        self._cache.reserve(len(self.rows), longest + 1)
+        self._reserve(longest + 1)
         lengths = torch.tensor(counts, device=device)
         self._cache.begin(lengths, longest)
         logits = self._model.logits(

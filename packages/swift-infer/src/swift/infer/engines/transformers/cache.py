@@ -14,7 +14,7 @@ MIN_COLUMNS = 64
 
 
 class RowLayer(CacheLayerMixin):  # type: ignore[misc]
-    """Keys and values [R, K, C, D] of one layer; grows by doubling."""
+    """Keys and values [R, K, C, D] of one layer."""
 
     is_sliding = False
 
@@ -28,21 +28,20 @@ class RowLayer(CacheLayerMixin):  # type: ignore[misc]
         self.width = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Allocate, or grow to, the rows and columns that are needed."""
+        """Allocate the rows and columns that are needed; what they held stays."""
         self.keys = self._grown(self.keys, key_states)
         self.values = self._grown(self.values, value_states)
         self.is_initialized = True
 
     def _grown(self, old: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
         rows, columns = self.needed
-        if old is not None and old.shape[0] >= rows and old.shape[2] >= columns:
+        if old is not None and (old.shape[0], old.shape[2]) == self.needed:
             return old
-        if old is not None:
-            rows, columns = max(rows, old.shape[0]), max(columns, old.shape[2])
         # zeros: columns that no token has filled are masked, and a masked NaN would still spread
         new = like.new_zeros(rows, like.shape[1], columns, like.shape[3])
         if old is not None:
-            new[: old.shape[0], :, : old.shape[2]] = old
+            kept = old[:rows, :, :columns]
+            new[: kept.shape[0], :, : kept.shape[2]] = kept
         return new
 
     def place(self, row: int, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -84,23 +83,36 @@ class RowLayer(CacheLayerMixin):  # type: ignore[misc]
 
 
 class RowCache(Cache):  # type: ignore[misc]
-    """One RowLayer a layer, and the place where the next token of every row goes."""
+    """One RowLayer a layer, and the place where the next token of every row goes.
 
-    def __init__(self, num_layers: int) -> None:
+    Args:
+        tokens: rows times columns stay within it, as far as the sequences themselves do.
+    """
+
+    def __init__(self, num_layers: int, tokens: int) -> None:
         super().__init__(layers=[RowLayer() for _ in range(num_layers)])
+        self.tokens = tokens
         self.capacity = (0, 0)
 
-    def reserve(self, rows: int, columns: int) -> None:
-        """Make room before rows are placed or extended; growth doubles, so copies stay rare."""
+    def reserve(self, rows: int, columns: int, most: int) -> None:
+        """Make room before rows are placed or extended; growth doubles, so copies stay rare.
+
+        Whichever side grows, the other one gives back what only sequences that have left needed.
+
+        Args:
+            rows: sequences, which lie in the first rows.
+            columns: tokens of one of them.
+            most: tokens that the longest of all of them may have at its end.
+        """
         have_rows, have_columns = self.capacity
-        if rows > have_rows or columns > have_columns:
-            grown_rows = max(rows, have_rows if rows <= have_rows else 2 * have_rows)
-            grown_columns = max(
-                columns, MIN_COLUMNS, have_columns if columns <= have_columns else 2 * have_columns
-            )
-            self.capacity = (grown_rows, grown_columns)
-            for layer in self.layers:
-                layer.needed = self.capacity
+        if rows <= have_rows and columns <= have_columns:
+            return
+        wide = max(have_columns if columns <= have_columns else 2 * have_columns, MIN_COLUMNS)
+        wide = max(columns, min(wide, most))
+        high = have_rows if rows <= have_rows else 2 * have_rows
+        self.capacity = (max(rows, min(high, self.tokens // wide)), wide)
+        for layer in self.layers:
+            layer.needed = self.capacity
 
     def place(self, row: int, prompts: Cache, index: int, length: int) -> None:
         """Copy the first length tokens of prompt `index` of a prefilled cache into a row."""
