@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -125,11 +126,11 @@ def vllm_worker(folder: str) -> None:
 
 def vllm(model: Any) -> Way:
     """vLLM on CPU, offline, in a process of its own."""
-    folder = tempfile.mkdtemp(prefix="engine-benchmark-")
-    model.save_pretrained(folder)
+    folder = tempfile.TemporaryDirectory(prefix="engine-benchmark-")  # read by the time this returns
+    model.save_pretrained(folder.name)
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     child = subprocess.Popen(
-        [sys.executable, __file__, "--vllm-worker", folder],
+        [sys.executable, __file__, "--vllm-worker", folder.name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -175,6 +176,7 @@ def main() -> None:
     if arguments.vllm_worker:
         vllm_worker(arguments.vllm_worker)
         return
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # warns of what is wanted here
     model = build()
     ways = {
         "embedded engine": ours(model),
