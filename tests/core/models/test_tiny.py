@@ -104,3 +104,11 @@ def test_tokenizer_is_what_its_script_makes():
     # Another Python brings another text, so only the bulk of the merges is the same everywhere.
     common = {tuple(pair) for pair in merges[0]} & {tuple(pair) for pair in merges[1]}
     assert len(common) > 0.8 * len(merges[1])
+
+
+def test_a_folder_without_tokenizer_files_is_refused(tmp_path):
+    save_model(load_model(tiny("qwen3"), **CPU), load_processor(tiny("qwen3")), tmp_path)
+    for file in [*tmp_path.glob("tokenizer*"), *tmp_path.glob("*.jinja")]:
+        file.unlink()
+    with pytest.raises(ModelError, match="no tokenizer files"):
+        load_tokenizer(ModelConfig(model_id=str(tmp_path)))

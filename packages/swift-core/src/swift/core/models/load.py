@@ -157,6 +157,11 @@ def _trust(config: ModelConfig) -> dict[str, Any]:
 
 def _completed(processor: Any, config: ModelConfig) -> Any:
     tokenizer = getattr(processor, "tokenizer", processor)
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # made up by transformers where files are missing
+        raise ModelError(
+            f"{config.model_id!r} has no tokenizer files (tokenizer.json, ...): its tokenizer knows no words",
+            "copy the tokenizer's files beside config.json",
+        )
     if tokenizer.pad_token is None:
         logger.info(
             "the tokenizer of %s has no padding token: padding with %r", config.model_id, tokenizer.eos_token
