@@ -117,7 +117,8 @@ def combinations(section: str) -> Iterator[dict[str, type[BaseModel]]]:
 @pytest.mark.parametrize("section", CHOICES)
 def test_a_key_of_a_section_belongs_to_one_part(section: str) -> None:
     for parts in combinations(section):
-        key_owners(parts, section)
+        owners = key_owners(parts, section)
+        assert set(owners.values()) <= parts.keys()
 
 
 @pytest.mark.parametrize("section", CHOICES)
