@@ -56,6 +56,14 @@ class EngineError(SwiftError):
     """An inference engine that cannot start or has died."""
 
 
+class PluginError(SwiftError):
+    """A user's own part that cannot be loaded, breaks its contract, or fails while it is called."""
+
+
+class SandboxError(PluginError):
+    """A sandboxed plugin that was stopped: crash, time-out, limit, violation; or no sandbox on this kernel."""
+
+
 def nearest(word: str, choices: Iterable[str], limit: int = 3) -> list[str]:
     """The names closest to a misspelt one, best first (Ratcliff-Obershelp similarity of at least 0.5)."""
     by_lower = {choice.lower(): choice for choice in choices}
