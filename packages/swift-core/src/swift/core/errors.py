@@ -61,7 +61,7 @@ class PluginError(SwiftError):
 
 
 class SandboxError(PluginError):
-    """A sandboxed plugin that was stopped: crash, time-out, limit, violation; or no sandbox on this kernel."""
+    """A sandboxed plugin that was stopped (crash, time-out, limit), or a kernel without sandbox."""
 
 
 def nearest(word: str, choices: Iterable[str], limit: int = 3) -> list[str]:

@@ -17,6 +17,7 @@ from swift.core.types import (
     EngineHealth,
     GenerationRequest,
     LossOutput,
+    Predictions,
     Task,
     TokenDelta,
 )
@@ -72,6 +73,10 @@ class Objective(Protocol):
     def loss(self, model: nn.Module, batch: Batch, normalizer: torch.Tensor) -> LossOutput:
         """Sum of this batch's losses divided by normalizer, the step's total count."""
         ...
+
+    def predict(self, model: nn.Module, batch: Batch) -> Predictions | None:
+        """What metrics of eval.metrics compare; None where the objective predicts nothing of that kind."""
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs beyond the model and the optimiser."""

@@ -11,13 +11,16 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from swift.core.catalog import PROVIDERS, provider
 from swift.core.errors import RegistryError, did_you_mean
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+
+Trust = Literal["trusted", "sandboxed"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Component:
         config: pydantic model whose fields are the keys that this component owns, or None.
         summary: one line for help pages.
         attributes: facts that others ask for before loading it, such as an objective's task.
+        place: "file:line" where a plugin registered it; empty for components of packages.
+        trust: "sandboxed" when target is the proxy of a plugin that runs in a process of its own.
     """
 
     name: str
@@ -37,6 +42,12 @@ class Component:
     config: type[BaseModel] | None = None
     summary: str = ""
     attributes: tuple[tuple[str, Any], ...] = ()
+    place: str = ""
+    trust: Trust = "trusted"
+
+    def described(self, kind: str) -> str:
+        """How errors call it: kind, name, and where a plugin registered it."""
+        return f"{kind} {self.name!r}" + (f" ({self.place})" if self.place else "")
 
     def load(self) -> Any:
         """Import the implementation.
@@ -112,8 +123,11 @@ class Registry:
             RegistryError: the name is taken, or its config claims a key differently from another's.
         """
         if component.name in self:
+            first = self._registered.get(component.name)
+            places = [place for place in (component.place, first.place if first else "") if place]
+            where = f": {' and '.join(places)}" if places else ""
             raise RegistryError(
-                f"{self.kind} {component.name!r} is registered twice",
+                f"{self.kind} {component.name!r} is registered twice{where}",
                 f"choose another name; taken: {', '.join(self.names())}",
             )
         return self._add(component)
@@ -121,6 +135,14 @@ class Registry:
     def unregister(self, name: str) -> None:
         """Forget a component that register() added; unknown names are ignored."""
         self._registered.pop(name, None)
+
+    def registered(self) -> dict[str, Component]:
+        """What needs no import any more: added by register(), or loaded from its entry point before."""
+        return dict(self._registered)
+
+    def restore(self, components: dict[str, Component]) -> None:
+        """Put back what registered() returned."""
+        self._registered = dict(components)
 
     def all(self) -> list[Component]:
         """Every component, loaded from its entry point, sorted by name."""
@@ -183,11 +205,19 @@ losses = Registry("loss", "swift.losses")
 optimizers = Registry("optimizer", "swift.optimizers")
 metrics = Registry("metric", "swift.metrics")
 callbacks = Registry("callback", "swift.callbacks")
+schedulers = Registry("scheduler", "swift.schedulers")
+templates = Registry("template", "swift.templates")
+models = Registry("model", "swift.models")
+rollouts = Registry("rollout", "swift.rollouts")
+filters = Registry("filter", "swift.filters")
+agent_formats = Registry("agent format", "swift.agent_formats")
+loss_scales = Registry("loss scale", "swift.loss_scales")
 
 REGISTRIES: dict[str, Registry] = {
     registry.kind: registry
     for registry in (
         objectives, tuners, strategies, engines, datasets, tiny_models, media_families,
         rewards, losses, optimizers, metrics, callbacks,
+        schedulers, templates, models, rollouts, filters, agent_formats, loss_scales,
     )
 }  # fmt: skip

@@ -23,8 +23,11 @@ A boolean "loss" overrides whether this turn is learned."""
 Batch = dict[str, Any]
 """What a model step reads: tensors by their transformers names, plus what the objective itself needs."""
 
-Task = Literal["causal_lm", "text", "preference", "prompt"]
-"""How a row is encoded: chat turns, plain text, chosen/rejected pairs, or a prompt to be continued."""
+Task = Literal[
+    "causal_lm", "text", "preference", "prompt", "seq_cls", "embedding", "reranker", "generative_reranker"
+]
+"""How a row is encoded: chat turns, plain text, chosen/rejected pairs, a prompt to be continued, a text with
+a label, or a text with others that are related to it."""
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class Conversation:
     Attributes:
         messages: the turns; for a preference row the preferred conversation from its first turn on.
         rejected: for a preference row the dispreferred conversation from its first turn on.
+        positives, negatives: texts that are and are not related to messages, for embedding and reranking.
         text: plain text instead of turns (pre-training).
         tools: JSON schemas of the tools that the assistant may call.
         label: class, score or desirability, for the tasks that read one.
@@ -44,6 +48,8 @@ class Conversation:
 
     messages: list[Message] = field(default_factory=list)
     rejected: list[Message] | None = None
+    positives: list[list[Message]] = field(default_factory=list)
+    negatives: list[list[Message]] = field(default_factory=list)
     text: str | None = None
     tools: list[dict[str, Any]] | None = None
     label: Any = None
@@ -64,6 +70,8 @@ class Encoded:
         loss_weights: float32 [T] factors of the token losses, or None for all ones.
         media: tensors that the model reads beside the tokens (pixel_values, ...).
         rejected: the dispreferred sample of a preference pair.
+        others: further texts of the row, each with its relevance as label (1 positive, 0 negative).
+        label: class, list of 0 and 1, score or relevance, where the task reads one.
         columns: the row's unused columns.
         origin: where the row came from.
     """
@@ -73,6 +81,8 @@ class Encoded:
     loss_weights: np.ndarray[Any, Any] | None = None
     media: dict[str, torch.Tensor] | None = None
     rejected: Encoded | None = None
+    others: tuple[Encoded, ...] = ()
+    label: Any = None
     columns: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
 
@@ -102,6 +112,23 @@ class LossOutput:
 
     loss: torch.Tensor
     metrics: dict[str, Metric] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Predictions:
+    """What an objective predicts for a batch of held-out samples; metrics read it.
+
+    Attributes:
+        kind: which metrics can read it: those registered with this word as reads.
+        predictions, references: aligned. tokens: ids [N] each. labels: logits [B, C], labels [B] or [B, C].
+            scores: scores and their 0/1 relevance, both [M], with groups.
+        groups: [M] number of the query that a score belongs to.
+    """
+
+    kind: Literal["tokens", "labels", "scores"]
+    predictions: torch.Tensor
+    references: torch.Tensor
+    groups: torch.Tensor | None = None
 
 
 FinishReason = Literal["stop", "length", "abort", "error"]

@@ -1,74 +1,143 @@
-"""Loading the user's own modules, which register components while they are imported."""
+"""Loading what `plugins:` names; the plugins register components while they are loaded."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from swift.core.errors import ConfigError
+from swift.core.errors import PluginError, RegistryError
+from swift.core.registry import REGISTRIES, Component
+from swift.plugin.items import Plugin, find_plugins
+from swift.plugin.python import import_module, run_python
+from swift.plugin.transaction import Registered, registering
 
-_loaded: dict[Path, str] = {}
+if TYPE_CHECKING:
+    from swift.core.config.schema import PluginsConfig
+    from swift.plugin.sandbox.limits import SandboxLimits
 
 
-def load_plugins(items: Sequence[str], folder: Path | None = None) -> None:
-    """Import each plugin once: a `.py` path, or the dotted name of an installed module.
+@dataclass(frozen=True)
+class Loaded:
+    """A plugin that is in use.
 
-    The folder of a plugin never goes on sys.path: a `copy.py` in it would replace the standard library's.
+    Attributes:
+        digest: of its file when it was loaded.
+        components: what it registered.
+        module: None for a sandboxed one, which lives elsewhere.
+        uses: native modules that existed when it was loaded; it is loaded anew when one of them is.
+    """
+
+    plugin: Plugin
+    digest: str
+    components: Registered = field(default_factory=list)
+    module: ModuleType | None = None
+
+
+_loaded: dict[str, Loaded] = {}
+
+
+def load_plugins(config: PluginsConfig, folder: Path | None = None) -> list[Loaded]:
+    """Load each plugin once, and again where its file has changed since.
 
     Args:
-        items: paths are looked up in the working directory, then in folder.
         folder: where the configuration file lies.
 
     Raises:
-        ConfigError: not found, or the module fails while it is imported.
+        ConfigError: not found, or fails while it is imported.
+        PluginError: registers nothing, registers a name twice, or cannot be sandboxed.
     """
-    for item in items:
-        if item.endswith(".py"):
-            _load_file(_find(item, folder))
+    result = []
+    for plugin in find_plugins(config, folder):
+        key = _key(plugin)
+        known = _loaded.get(key)
+        if known is None or known.digest != plugin.digest() or known.plugin != plugin:
+            _loaded[key] = load_plugin(plugin, config, known)
+        result.append(_loaded[key])
+    return result
+
+
+def replace_loaded(loaded: Iterable[Loaded]) -> None:
+    """Note what is in use now (after a hot reload)."""
+    for item in loaded:
+        _loaded[_key(item.plugin)] = item
+
+
+def load_plugin(plugin: Plugin, config: PluginsConfig, known: Loaded | None = None) -> Loaded:
+    """Load one plugin in the place of an older version of it, if there is one.
+
+    Raises:
+        ConfigError, PluginError: the older version stays registered.
+    """
+    digest = plugin.digest()
+    with registering(known.components if known is not None else []) as components:
+        module: ModuleType | None = None
+        if plugin.trust == "sandboxed":
+            _load_sandboxed(plugin, config)
         else:
-            _load_module(item)
+            module = _load_trusted(plugin)
+    named = components if plugin.kind != "native" else [_at(plugin, item) for item in components]
+    if plugin.kind == "python" and not named:
+        raise PluginError(
+            f"plugin {str(plugin.path)!r} registers nothing",
+            'decorate a class or function: from swift.plugin import register_loss; @register_loss("NAME")',
+        )
+    return Loaded(plugin, digest, named, module)
 
 
-def _find(item: str, folder: Path | None) -> Path:
-    candidates = [Path(item).expanduser()]
-    if folder is not None:
-        candidates.append(folder / item)
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate.resolve()
-    tried = ", ".join(str(candidate.absolute()) for candidate in candidates)
-    raise ConfigError(f"plugin {item!r} does not exist", f"looked for {tried}")
+def _key(plugin: Plugin) -> str:
+    return str(plugin.path or plugin.item)
 
 
-def _load_file(path: Path) -> None:
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
-    if _loaded.get(path) == content:
-        return
-    name = f"swift_user_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"plugin {str(path)!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        sys.modules.pop(name, None)
-        raise ConfigError(
-            f"plugin {str(path)!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    _loaded[path] = content
+def _at(plugin: Plugin, item: tuple[str, Component]) -> tuple[str, Component]:
+    """Code in C++ has no line in Python: its file is its place."""
+    kind, component = item
+    placed = replace(component, place=str(plugin.path))
+    REGISTRIES[kind].restore({**REGISTRIES[kind].registered(), component.name: placed})
+    return kind, placed
 
 
-def _load_module(name: str) -> None:
-    try:
-        importlib.import_module(name)
-    except Exception as error:
-        raise ConfigError(
-            f"plugin module {name!r} cannot be imported: {type(error).__name__}: {error}",
-            "name a .py file or an installed module",
-        ) from error
+def _load_trusted(plugin: Plugin) -> ModuleType:
+    if plugin.path is None:
+        return import_module(plugin.item)
+    if plugin.kind == "python":
+        return run_python(plugin.path)
+    from swift.plugin.native import load_native, provide
+
+    module = load_native(plugin.path)
+    provide(plugin.path.stem.partition(".")[0], module)
+    return module
+
+
+def _load_sandboxed(plugin: Plugin, config: PluginsConfig) -> None:
+    """Start its process and register a proxy for each thing that it offers."""
+    from swift.plugin.sandbox import load_sandboxed
+
+    assert plugin.path is not None  # find_plugins() refuses modules
+    for offer in load_sandboxed(plugin.path, sandbox_limits(config), native=_native_files(config)):
+        component = Component(
+            offer.name,
+            offer.target,
+            None,
+            offer.summary,
+            tuple(offer.attributes.items()),
+            f"{plugin.path}:{offer.line}",
+            "sandboxed",
+        )
+        if offer.kind not in REGISTRIES:
+            raise RegistryError(f"plugin {str(plugin.path)!r} registers the unknown kind {offer.kind!r}")
+        REGISTRIES[offer.kind].register(component)
+
+
+def sandbox_limits(config: PluginsConfig) -> SandboxLimits:
+    """The section's limits as the sandbox takes them."""
+    from swift.plugin.sandbox.limits import SandboxLimits
+
+    return SandboxLimits(timeout=config.timeout, memory=int(config.memory_gb * 2**30))
+
+
+def _native_files(config: PluginsConfig) -> dict[str, Path]:
+    """Native modules that sandboxed Python plugins may import, by name."""
+    return {}

@@ -7,7 +7,9 @@ def short(prompts, completions, **columns):
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from swift.core import registry
@@ -19,13 +21,19 @@ if TYPE_CHECKING:
 Target = TypeVar("Target", bound=Callable[..., Any])
 
 
+def _place(frame: FrameType) -> str:
+    """Where the decorator stands, for errors about what it decorates."""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
 def _decorator(kind: Registry) -> Callable[..., Callable[[Target], Target]]:
     def register(
         name: str, *, config: type[BaseModel] | None = None, **attributes: Any
     ) -> Callable[[Target], Target]:
         def keep(target: Target) -> Target:
             summary = (target.__doc__ or "").strip().partition("\n")[0]
-            kind.register(Component(name, target, config, summary, tuple(attributes.items())))
+            place = _place(sys._getframe(1))
+            kind.register(Component(name, target, config, summary, tuple(attributes.items()), place))
             return target
 
         return keep
@@ -52,3 +60,10 @@ register_loss = _decorator(registry.losses)
 register_optimizer = _decorator(registry.optimizers)
 register_metric = _decorator(registry.metrics)
 register_callback = _decorator(registry.callbacks)
+register_scheduler = _decorator(registry.schedulers)
+register_template = _decorator(registry.templates)
+register_model = _decorator(registry.models)
+register_rollout = _decorator(registry.rollouts)
+register_filter = _decorator(registry.filters)
+register_agent_format = _decorator(registry.agent_formats)
+register_loss_scale = _decorator(registry.loss_scales)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,31 @@ from swift.plugin.load import load_plugins
 logger = logging.getLogger(__name__)
 
 
+Values = Mapping[str, Mapping[str, Any]]
+
+
+def _own_name(name: Any, values: Values) -> Any:
+    return name
+
+
 @dataclass(frozen=True)
 class Choice:
-    """A part of a section that another key chooses: train.stage chooses an objective's config."""
+    """A part of a section that another key chooses: train.stage chooses an objective's config.
+
+    Attributes:
+        refine: the chosen name, given the key's value and all sections.
+    """
 
     part: str
     key: str
     registry: Registry
+    refine: Callable[[Any, Values], Any] = _own_name
+
+
+def objective_name(stage: Any, values: Values) -> Any:
+    """The objective: with stage sft, a task type that is one of its own (seq_cls, ...) chooses it."""
+    task = values.get("data", {}).get("task_type")
+    return task if stage == "sft" and isinstance(task, str) and task in objectives else stage
 
 
 SECTIONS: dict[str, dict[str, type[Config]]] = {
@@ -59,7 +77,10 @@ SECTIONS: dict[str, dict[str, type[Config]]] = {
 }
 
 CHOICES: dict[str, tuple[Choice, ...]] = {
-    "train": (Choice("objective", "stage", objectives), Choice("tuner", "tuner_strategy", tuners)),
+    "train": (
+        Choice("objective", "stage", objectives, objective_name),
+        Choice("tuner", "tuner_strategy", tuners),
+    ),
     "device": (Choice("strategy", "parallel_method", strategies),),
     "infer": (Choice("engine", "engine", engines),),
 }
@@ -85,6 +106,11 @@ class RunConfig:
     strategy: BaseModel | None = None
     engine: BaseModel | None = None
     folder: Path | None = None
+
+    @property
+    def objective_name(self) -> str:
+        """Which objective train.stage and data.task_type choose together."""
+        return str(objective_name(self.loop.stage, {"data": {"task_type": self.data.task_type}}))
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Sections with every key resolved, as YAML would hold them; parse_run() reads it back."""
@@ -136,10 +162,10 @@ def parse_run(document: Document, folder: Path | None = None) -> RunConfig:
                 f"{document.place((section,))}: unknown section {section!r}", _remedy_for_section(section)
             )
     values = {section: _section_values(document, section) for section in SECTIONS}
-    load_plugins(_validated(PluginsConfig, values["plugins"], "plugins", document).load, folder)
+    load_plugins(_validated(PluginsConfig, values["plugins"], "plugins", document), folder)
     parts: dict[str, BaseModel | None] = {}
     for section, classes in SECTIONS.items():
-        parts.update(_split(section, values[section], classes, document))
+        parts.update(_split(section, values, classes, document))
     return RunConfig(**parts, folder=folder)  # type: ignore[arg-type]
 
 
@@ -158,13 +184,14 @@ def _section_values(document: Document, section: str) -> dict[str, Any]:
 
 
 def _split(
-    section: str, values: dict[str, Any], classes: Mapping[str, type[Config]], document: Document
+    section: str, sections: Values, classes: Mapping[str, type[Config]], document: Document
 ) -> dict[str, BaseModel | None]:
     """Give each config the keys it owns; a key that none of the chosen ones owns is an error."""
+    values = sections[section]
     chosen: dict[str, type[BaseModel] | None] = dict(classes)
     for choice in CHOICES.get(section, ()):
         name = values[choice.key] if choice.key in values else _installed_default(choice, classes)
-        chosen[choice.part] = _component_config(choice, name, section, document)
+        chosen[choice.part] = _component_config(choice, choice.refine(name, sections), section, document)
     configs = {part: config for part, config in chosen.items() if config is not None}
     owners = key_owners(configs, section)
     for key in values:

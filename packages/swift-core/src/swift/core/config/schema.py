@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
-
-class Config(BaseModel):
-    """Base of every config: unknown keys are errors, values never change after parsing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), validate_default=True)
-
+from swift.core.config.base import Config as Config
+from swift.core.config.named import NamedParts
+from swift.core.registry import Trust
+from swift.core.types import Task
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
@@ -62,8 +60,10 @@ class DataConfig(Config):
     )
     split_ratio: Share = Field(0.0, description="share of the rows held out for evaluation")
     split: str = Field("train", description="split of hub data sets")
-    task_type: Literal["causal_lm", "text", "preference", "prompt"] | None = Field(
-        None, description="how rows are encoded; default: what the stage needs"
+    task_type: Task | None = Field(
+        None,
+        description="how rows are encoded; default: what the stage needs. "
+        "seq_cls, embedding, reranker and generative_reranker also choose what stage sft learns",
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description="own column name -> standard column name"
@@ -120,12 +120,20 @@ class LoopConfig(Config):
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
     dataloader_num_workers: int = Field(0, ge=0, description="processes that collate batches")
+    callbacks: NamedParts = Field(
+        default_factory=list, description="registered callbacks: a name, {name, config}, or a list of them"
+    )
 
 
 class OptimConfig(Config):
     """train: the optimiser and its schedule."""
 
-    optim: str = Field("adamw_torch", description="optimiser, by its transformers name")
+    optim: str = Field(
+        "adamw_torch", description="optimiser, by its transformers name or the name of a registered one"
+    )
+    optim_config: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of a registered optimiser"
+    )
     learning_rate: float | None = Field(
         None,
         gt=0,
@@ -136,7 +144,9 @@ class OptimConfig(Config):
     adam_beta2: Fraction = Field(0.999, description="decay of the second moment")
     adam_epsilon: NonNegative = Field(1e-8, description="added to the square root of the second moment")
     max_grad_norm: NonNegative = Field(1.0, description="clip the gradient's norm; 0: off")
-    lr_scheduler_type: str = Field("cosine", description="schedule, by its transformers name")
+    lr_scheduler_type: str = Field(
+        "cosine", description="schedule, by its transformers name or the name of a registered one"
+    )
     lr_scheduler_kwargs: dict[str, Any] = Field(default_factory=dict, description="arguments of the schedule")
     warmup_steps: NonNegative = Field(0.0, description="steps of linear warm-up; below 1: share of all steps")
 
@@ -203,7 +213,33 @@ class ExportConfig(Config):
     max_shard_size: str = Field("5GB", description="largest weight file")
 
 
+class PluginItem(Config):
+    """One plugin; a bare path is short for {path: PATH}."""
+
+    path: str = Field(description=".py, .cpp, .cu or .so file, or an installed module")
+    trust: Trust | None = Field(None, description="trusted or sandboxed; default: plugins.trust")
+
+
+def _items(value: Any) -> Any:
+    items = value if isinstance(value, list) else [value]
+    return [{"path": item} if isinstance(item, str) else item for item in items]
+
+
 class PluginsConfig(Config):
     """plugins: the user's own parts. A plain list is short for {load: [...]}."""
 
-    load: Names = Field(default_factory=list, description="Python files or modules that register components")
+    load: Annotated[list[PluginItem], BeforeValidator(_items)] = Field(
+        default_factory=list, description="files or modules that register components, or {path, trust}"
+    )
+    reload: bool = Field(False, description="swap in a changed file at the next step, without a restart")
+    trust: Trust = Field(
+        "trusted",
+        description="trusted: in this process; sandboxed: in its own, without files or network",
+    )
+    timeout: float = Field(30.0, gt=0, description="seconds that one call of a sandboxed plugin may take")
+    memory_gb: float = Field(4.0, gt=0, description="memory in GiB that a sandboxed plugin may take")
+    fallback: dict[str, str] = Field(
+        default_factory=dict,
+        description="plugin name -> registered name that takes its place when it fails; "
+        "without one the run saves and stops",
+    )

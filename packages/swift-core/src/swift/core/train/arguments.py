@@ -62,7 +62,7 @@ def learning_rate(run: RunConfig) -> float:
     """The configured peak learning rate, or the default of the stage and tuner."""
     if run.optim.learning_rate is not None:
         return run.optim.learning_rate
-    attributes = dict(objectives.get(run.loop.stage).attributes)
+    attributes = dict(objectives.get(run.objective_name).attributes)
     default = 1e-5 if trains_all_weights(run) else 1e-4
     return float(attributes.get("learning_rate", default))
 

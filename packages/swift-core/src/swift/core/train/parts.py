@@ -43,7 +43,7 @@ class Parts:
 
 def load_parts(run: RunConfig, device: torch.device) -> Parts:
     """Tokenizer and data first, since mistakes there are the commonest and the cheapest to find."""
-    component = objectives.get(run.loop.stage)
+    component = objectives.get(run.objective_name)
     task = cast("Task", run.data.task_type or dict(component.attributes)["task"])
     model_config = resolved_model(run)
     processor = load_processor(model_config)

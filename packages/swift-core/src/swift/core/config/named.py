@@ -1,0 +1,38 @@
+"""Registered parts that YAML names with their arguments: `{name: focal_loss, config: {gamma: 2.0}}`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from swift.core.config.base import Config
+
+
+class Named(Config):
+    """A registered part and the arguments it is built with; a bare name is short for {name: NAME}."""
+
+    name: str = Field(description="its registered name")
+    config: dict[str, Any] = Field(default_factory=dict, description="its arguments")
+
+
+class Weighted(Named):
+    """One of several parts that are added up."""
+
+    weight: float = Field(1.0, description="its factor in the sum")
+
+    @field_validator("weight")
+    @classmethod
+    def _not_zero(cls, weight: float) -> float:
+        if weight == 0:
+            raise ValueError("a part of weight 0 does nothing: leave it out")
+        return weight
+
+
+def _as_list(value: Any) -> Any:
+    items = value if isinstance(value, list) else [value]
+    return [{"name": item} if isinstance(item, str) else item for item in items]
+
+
+NamedParts = Annotated[list[Named], BeforeValidator(_as_list)]
+"""One name, one {name, config}, or a list of either."""

@@ -1,0 +1,84 @@
+"""From a registered component and its arguments in YAML to the part that a run calls."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from swift.core.errors import PluginError, SwiftError
+from swift.core.registry import Component, Registry
+
+CALLED = frozenset({"loss", "metric", "reward", "filter"})
+"""Kinds whose functions are the part itself; a function of any other kind is a factory that makes it."""
+
+
+def build_part(registry: Registry, name: str, config: Mapping[str, Any], *given: Any) -> Any:
+    """The part of that name: a class or factory is called, a function is bound to its arguments.
+
+    Args:
+        config: arguments as YAML names them.
+        given: what the run itself hands to a factory, before those.
+
+    Raises:
+        RegistryError: unknown name.
+        PluginError: arguments that it does not take, or a constructor that fails.
+    """
+    return build_component(registry.kind, registry.get(name), config, *given)
+
+
+def build_component(kind: str, component: Component, config: Mapping[str, Any], *given: Any) -> Any:
+    """build_part() of a component that is at hand."""
+    target = component.load()
+    called = kind in CALLED and not inspect.isclass(target) and component.trust == "trusted"
+    if called:
+        _check_named(kind, component, target, config)
+        return functools.partial(target, **config) if config else target
+    _check_arguments(kind, component, target, config, given)
+    try:
+        return target(*given, **config)
+    except SwiftError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{component.described(kind)} cannot be built with {dict(config)}: "
+            f"{type(error).__name__}: {error}",
+            "correct its arguments or its constructor",
+        ) from error
+
+
+def parameters_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
+    """Parameters of a callable by name, or None where Python cannot tell (code in C++)."""
+    try:
+        return dict(inspect.signature(target).parameters)
+    except (TypeError, ValueError):
+        return None
+
+
+def _check_named(kind: str, component: Component, target: Any, config: Mapping[str, Any]) -> None:
+    parameters = parameters_of(target)
+    if parameters is None or any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    unknown = [key for key in config if key not in parameters]
+    if unknown:
+        raise PluginError(
+            f"{component.described(kind)} has no argument {unknown[0]!r}",
+            f"its arguments: {', '.join(parameters) or 'none'}",
+        )
+
+
+def _check_arguments(
+    kind: str, component: Component, target: Any, config: Mapping[str, Any], given: tuple[Any, ...]
+) -> None:
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return  # code in C++ checks its arguments itself
+    try:
+        signature.bind(*given, **config)
+    except TypeError as error:
+        raise PluginError(
+            f"{component.described(kind)} does not take the arguments {dict(config)}: {error}",
+            f"its signature: {component.name}{signature}",
+        ) from None
