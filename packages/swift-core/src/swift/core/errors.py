@@ -15,9 +15,11 @@ class SwiftError(Exception):
 
     Attributes:
         exit_code: status with which the command ends.
+        everywhere: raised on all ranks at the same place, so that they can still save together.
     """
 
     exit_code = EXIT_FAILURE
+    everywhere = False
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(f"{problem}\n  -> {remedy}" if remedy else problem)
@@ -58,6 +60,11 @@ class EngineError(SwiftError):
 
 class PluginError(SwiftError):
     """A user's own part that cannot be loaded, breaks its contract, or fails while it is called."""
+
+    def with_cause(self, error: BaseException) -> PluginError:
+        """This error, with the plugin's own exception and its traceback behind it."""
+        self.__cause__ = error
+        return self
 
 
 class SandboxError(PluginError):

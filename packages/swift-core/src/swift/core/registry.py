@@ -11,7 +11,8 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from swift.core.catalog import PROVIDERS, provider
 from swift.core.errors import RegistryError, did_you_mean
@@ -136,6 +137,10 @@ class Registry:
         """Forget a component that register() added; unknown names are ignored."""
         self._registered.pop(name, None)
 
+    def replace(self, component: Component) -> None:
+        """Put another component under a name that is registered."""
+        self._registered[component.name] = component
+
     def registered(self) -> dict[str, Component]:
         """What needs no import any more: added by register(), or loaded from its entry point before."""
         return dict(self._registered)
@@ -185,12 +190,18 @@ def check_same_claims(kind: str, component: Component, other: Component) -> None
         return
     for key, field in component.config.model_fields.items():
         twin = other.config.model_fields.get(key)
-        if twin is not None and twin.annotation != field.annotation:
+        if twin is not None and not _agree(twin.annotation, field.annotation):
             raise RegistryError(
                 f"{kind}s {other.name!r} and {component.name!r} claim the key {key!r} differently: "
                 f"{twin.annotation} and {field.annotation}",
                 "give the key one type, or rename one of the two",
             )
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """The same type, or one that allows more (str, and str | list[...])."""
+    members = [set(get_args(each)) if isinstance(each, UnionType) else {each} for each in (one, other)]
+    return members[0] <= members[1] or members[1] <= members[0]
 
 
 objectives = Registry("objective", "swift.objectives")

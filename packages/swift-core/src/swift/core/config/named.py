@@ -36,3 +36,21 @@ def _as_list(value: Any) -> Any:
 
 NamedParts = Annotated[list[Named], BeforeValidator(_as_list)]
 """One name, one {name, config}, or a list of either."""
+
+LossType = Annotated[
+    str | list[Weighted], BeforeValidator(lambda value: value if isinstance(value, str) else _as_list(value))
+]
+"""One loss by name, or a weighted sum of several: [{name: cross_entropy}, {name: mine, weight: 0.2}]."""
+
+
+def losses_of(loss_type: str | list[Weighted], config: dict[str, Any]) -> list[Weighted]:
+    """The terms of a loss, with the arguments of each.
+
+    Raises:
+        ValueError: arguments beside a list, whose entries have their own.
+    """
+    if isinstance(loss_type, str):
+        return [Weighted(name=loss_type, config=config)]
+    if config:
+        raise ValueError("with several losses each entry of loss_type has its own config")
+    return loss_type

@@ -5,35 +5,35 @@ Shapes: B rows, T tokens, K kept positions, N supervised tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
-from torch.nn import functional
 
+from swift.core.config.named import losses_of
 from swift.core.data.collate import collate_flat, collate_padded
 from swift.core.objectives.components import CausalLMConfig
-from swift.core.objectives.logits import keyword_inputs, logits_at
+from swift.core.objectives.logits import forward_at, keyword_inputs, logits_at
+from swift.core.objectives.losses import Losses
 from swift.core.protocols import Objective
-from swift.core.registry import losses
-from swift.core.types import IGNORE_INDEX, Batch, Encoded, LossOutput, Task
+from swift.core.types import IGNORE_INDEX, Batch, Encoded, LossOutput, Predictions, Task
 
 if TYPE_CHECKING:
     from torch import nn
 
     from swift.core.train.context import ObjectiveContext
 
-TokenLoss = Callable[[Tensor, Tensor], Tensor]
-
 
 class CausalLMObjective(Objective):
     """loss = sum_i w_i * -log p(x_i | x_<i) / sum over the step's learned tokens of 1.
 
     Dividing by the count of the whole optimiser step, over micro-batches and ranks, makes the gradient
-    independent of how the step is cut up.
+    independent of how the step is cut up. Other losses than the cross-entropy: see losses.py.
 
     Raises:
         RegistryError: loss_type names no registered loss.
+        PluginError: a registered loss that cannot be built.
     """
 
     task: ClassVar[Task] = "causal_lm"
@@ -42,9 +42,7 @@ class CausalLMObjective(Objective):
         self.pad_id = context.tokenizer.pad_token_id or 0
         self.flat = context.flat
         self.media = context.media
-        self.custom_loss: TokenLoss | None = None
-        if config.loss_type != "cross_entropy":
-            self.custom_loss = losses.build(config.loss_type, **config.loss_config)
+        self.losses = Losses(losses_of(config.loss_type, config.loss_config), context.parts)
 
     def collate(self, examples: Sequence[Encoded]) -> Batch:
         """Rows padded to the longest, or all of them as one row with boundaries."""
@@ -60,13 +58,24 @@ class CausalLMObjective(Objective):
         """Token losses of this batch, summed, divided by normalizer."""
         targets_BT = batch["labels"][:, 1:]
         learned_BT = targets_BT != IGNORE_INDEX
-        logits_NV = logits_at(model, keyword_inputs(batch), learned_BT)
-        targets_N = targets_BT[learned_BT]
-        if self.custom_loss is not None:
-            mean = self.custom_loss(logits_NV, targets_N)
-            return LossOutput(mean * targets_N.numel() / normalizer)
-        losses_N = functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-        weights: Any = batch.get("loss_weights")
-        if weights is not None:
-            losses_N = losses_N * weights[:, 1:][learned_BT]
-        return LossOutput(losses_N.sum() / normalizer)
+        options = {"output_hidden_states": True} if self.losses.accept("model_outputs") else {}
+        logits_NV, outputs = forward_at(model, keyword_inputs(batch), learned_BT, **options)
+        weights_BT: Any = batch.get("loss_weights")
+        total, metrics = self.losses(
+            logits_NV,
+            targets_BT[learned_BT],
+            weights_BT[:, 1:][learned_BT] if weights_BT is not None else None,
+            attention_mask=batch.get("attention_mask"),
+            model_outputs=outputs,
+            batch=batch,
+            num_items_in_batch=normalizer,
+        )
+        return LossOutput(total / normalizer, metrics)
+
+    def predict(self, model: nn.Module, batch: Batch) -> Predictions:
+        """The likeliest token at each learned position, given the true ones before it: ids [N]."""
+        targets_BT = batch["labels"][:, 1:]
+        learned_BT = targets_BT != IGNORE_INDEX
+        with torch.no_grad():
+            logits_NV = logits_at(model, keyword_inputs(batch), learned_BT)
+        return Predictions("tokens", logits_NV.argmax(-1), targets_BT[learned_BT])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from swift.core.config.named import LossType, losses_of
 from swift.core.config.schema import Config
 from swift.core.registry import Component
 
@@ -13,8 +14,15 @@ from swift.core.registry import Component
 class CausalLMConfig(Config):
     """Next-token prediction on the learned tokens."""
 
-    loss_type: str = Field("cross_entropy", description="cross_entropy, or the name of a registered loss")
-    loss_config: dict[str, Any] = Field(default_factory=dict, description="arguments of a registered loss")
+    loss_type: LossType = Field(
+        "cross_entropy", description="a registered loss, or several: [{name, weight, config}, ...]"
+    )
+    loss_config: dict[str, Any] = Field(default_factory=dict, description="arguments of the one loss")
+
+    @model_validator(mode="after")
+    def _arguments_have_one_owner(self) -> CausalLMConfig:
+        losses_of(self.loss_type, self.loss_config)
+        return self
 
 
 SFT = Component(
@@ -31,4 +39,16 @@ PT = Component(
     config=CausalLMConfig,
     summary="learn every token of plain text",
     attributes=(("task", "text"),),
+)
+
+CROSS_ENTROPY = Component(
+    name="cross_entropy",
+    target="swift.core.objectives.losses:cross_entropy",
+    summary="-log of the target's probability",
+)
+
+LABEL_SMOOTHING = Component(
+    name="label_smoothing",
+    target="swift.core.objectives.losses:LabelSmoothing",
+    summary="cross-entropy with a share epsilon of the targets spread over all classes",
 )

@@ -23,20 +23,29 @@ def keyword_inputs(batch: Batch) -> dict[str, Any]:
 def logits_at(model: nn.Module, inputs: dict[str, Any], wanted_BT: Tensor) -> Tensor:
     """Logits [N, V] at the positions that predict the wanted next tokens, row by row.
 
+    Args:
+        wanted_BT: bool [B, T-1]; entry t says that the logits at position t are wanted.
+    """
+    return forward_at(model, inputs, wanted_BT)[0]
+
+
+def forward_at(
+    model: nn.Module, inputs: dict[str, Any], wanted_BT: Tensor, **options: Any
+) -> tuple[Tensor, Any]:
+    """logits_at(), and the model's whole output.
+
     The output layer runs only on columns in which some row is wanted, where the model allows it: with a large
     vocabulary it costs more time and memory than everything else.
 
     Args:
-        wanted_BT: bool [B, T-1]; entry t says that the logits at position t are wanted.
+        options: further arguments of the forward pass.
     """
     columns_K = wanted_BT.any(dim=0).nonzero().squeeze(1)
     if accepts_logits_to_keep(model):
-        logits_BKV = model(**inputs, logits_to_keep=columns_K, use_cache=False).logits
-        wanted: Tensor = logits_BKV[wanted_BT[:, columns_K]]
-        return wanted
-    logits_BTV = model(**inputs, use_cache=False).logits
-    all_wanted: Tensor = logits_BTV[:, :-1][wanted_BT]
-    return all_wanted
+        output = model(**inputs, logits_to_keep=columns_K, use_cache=False, **options)
+        return output.logits[wanted_BT[:, columns_K]], output
+    output = model(**inputs, use_cache=False, **options)
+    return output.logits[:, :-1][wanted_BT], output
 
 
 def accepts_logits_to_keep(model: nn.Module) -> bool:

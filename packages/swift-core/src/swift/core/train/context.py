@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from swift.core.config.schema import ModelConfig
+from swift.plugin.live import LiveParts
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,7 @@ class ObjectiveContext:
         per_device_batch_size: samples in one micro-batch.
         flat: batches are one sequence with boundaries instead of padded rows.
         media: family of a multimodal model, which completes every collated batch.
+        parts: builds registered losses, rewards, ... so that plugins can be swapped while the run goes on.
     """
 
     tokenizer: Any
@@ -44,3 +46,4 @@ class ObjectiveContext:
     per_device_batch_size: int = 1
     flat: bool = False
     media: MediaFamily | None = None
+    parts: LiveParts = field(default_factory=LiveParts)

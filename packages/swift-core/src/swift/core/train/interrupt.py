@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import torch
-from torch import distributed
 from transformers import TrainerCallback, TrainerControl
 
 from swift.core.console import say
+from swift.core.train.ranks import largest
 
 
 class Interrupt(TrainerCallback):  # type: ignore[misc]
@@ -46,17 +45,9 @@ class Interrupt(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> TrainerControl:
         """Stop on every rank at the same step, whichever rank heard the signal first."""
-        self.agreed = _any_rank(self.requested, args.device)
+        self.agreed = largest(self.requested or 0, args.device) or None
         if self.agreed is None:
             return control
         control.should_save = True
         control.should_training_stop = True
         return control
-
-
-def _any_rank(requested: int | None, device: torch.device) -> int | None:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return requested
-    flag = torch.tensor(requested or 0, device=device)
-    distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
-    return int(flag) or None

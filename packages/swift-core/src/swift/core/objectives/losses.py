@@ -1,0 +1,190 @@
+"""The loss of an objective: one registered loss, or a weighted sum of several.
+
+Shapes: N items (supervised positions, samples), V vocabulary, C classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from swift.core.config.named import Weighted
+from swift.core.errors import PluginError
+from swift.core.registry import losses
+from swift.core.types import Metric
+from swift.plugin.live import LiveParts
+from swift.plugin.slot import Slot
+
+EXTRAS = ("weights", "attention_mask", "model_outputs", "batch", "num_items_in_batch")
+"""What a loss gets beside (inputs, targets), each only where it names it as a parameter."""
+
+CONTRACT = (
+    "a loss takes (inputs, targets) and returns a tensor with gradient: one mean value, or one an item [N]"
+)
+
+
+def cross_entropy(inputs: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(inputs)[targets], one value an item.
+
+    Args:
+        inputs: logits [N, V].
+        targets: int64 [N].
+
+    Returns:
+        float32 [N].
+    """
+    return functional.cross_entropy(inputs.float(), targets, reduction="none")
+
+
+class LabelSmoothing:
+    """-(1 - epsilon) log p(target) - epsilon mean_v log p(v), one value an item (arXiv 1512.00567, 7).
+
+    Args:
+        epsilon: probability mass spread over all classes.
+    """
+
+    def __init__(self, epsilon: float = 0.1) -> None:
+        if not 0 <= epsilon < 1:
+            raise ValueError(f"epsilon is {epsilon}, and must be in [0, 1)")
+        self.epsilon = epsilon
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Logits [N, V] and int64 [N] to float32 [N]."""
+        return functional.cross_entropy(
+            inputs.float(), targets, reduction="none", label_smoothing=self.epsilon
+        )
+
+
+def accepted_extras(loss: Any) -> tuple[str, ...]:
+    """Which of EXTRAS a loss names as parameters; an attribute `accepts` says it without a signature."""
+    declared = getattr(loss, "accepts", None)
+    if declared is not None:
+        return tuple(declared)
+    try:
+        parameters = inspect.signature(getattr(loss, "forward", loss)).parameters
+    except (TypeError, ValueError):
+        return ()
+    return tuple(name for name in EXTRAS if name in parameters)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss in use."""
+
+    slot: Slot
+    weight: float
+
+
+class Losses:
+    """sum_k weight_k loss_k over the items of a batch.
+
+    Args:
+        terms: which losses, with weights and arguments.
+        parts: where plugins may swap them.
+
+    Raises:
+        RegistryError: a name that is not registered.
+        PluginError: a loss that cannot be built.
+    """
+
+    contract: ClassVar[str] = CONTRACT
+
+    def __init__(self, terms: Sequence[Weighted], parts: LiveParts) -> None:
+        self.terms = [
+            Term(parts.slot(losses, term.name, term.config, check_loss, call_loss), term.weight)
+            for term in terms
+        ]
+
+    def accept(self, extra: str) -> bool:
+        """Whether one of the losses in use takes an extra value."""
+        return any(extra in accepted_extras(term.slot.part) for term in self.terms)
+
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, weights: Tensor | None = None, **extras: Any
+    ) -> tuple[Tensor, dict[str, Metric]]:
+        """Sum of the losses of all items.
+
+        Args:
+            inputs: [N, V] or [B, C].
+            targets: [N], [B] or [B, C].
+            weights: [N] factor of each item.
+            extras: further values of EXTRAS, for the losses that name them.
+
+        Returns:
+            Scalar with gradient; and, of several losses, each one's mean.
+
+        Raises:
+            PluginError: a loss broke its contract and has no fallback.
+        """
+        sums = [self._sum(term, inputs, targets, {"weights": weights, **extras}) for term in self.terms]
+        total = torch.stack([term.weight * value for term, value in zip(self.terms, sums, strict=True)]).sum()
+        if len(self.terms) == 1:
+            return total, {}
+        count = len(inputs)
+        return total, {
+            f"loss/{term.slot.name}": Metric(value.detach(), count)
+            for term, value in zip(self.terms, sums, strict=True)
+        }
+
+    def _sum(self, term: Term, inputs: Tensor, targets: Tensor, extras: Mapping[str, Any]) -> Tensor:
+        count = len(inputs)
+        if count == 0:  # nothing to learn here, but a gradient to share with the other ranks
+            term.slot.sit_out()
+            return inputs.float().sum() * 0.0
+        value: Tensor = term.slot(inputs, targets, extras).float()
+        return value.sum() if value.dim() else value * count
+
+
+def call_loss(loss: Any, inputs: Tensor, targets: Tensor, extras: Mapping[str, Any]) -> Tensor:
+    """Call a loss with the extras that it names; weights that it does not name are applied to its values.
+
+    Raises:
+        PluginError: there are weights, and the loss neither takes them nor returns one value an item.
+    """
+    accepted = accepted_extras(loss)
+    value: Tensor = loss(inputs, targets, **{name: extras.get(name) for name in accepted})
+    weights = extras.get("weights")
+    if weights is None or "weights" in accepted or not isinstance(value, Tensor):
+        return value
+    if value.dim() == 0:
+        raise PluginError(
+            "items have weights (data.loss_scale), but the loss returns one mean and does not take them",
+            "return one value an item [N], or name a parameter `weights`",
+        )
+    weighted: Tensor = value * weights
+    return weighted
+
+
+def check_loss(value: Any, arguments: tuple[Any, ...], first: bool) -> None:
+    """The contract of a result: a real tensor, scalar or [N], in the graph of inputs, at first also finite.
+
+    Raises:
+        PluginError: it is something else.
+    """
+    inputs = arguments[0]
+    if not isinstance(value, Tensor):
+        raise PluginError(f"the loss returned {type(value).__name__}, not a tensor", CONTRACT)
+    if value.dim() and tuple(value.shape) != (len(inputs),):
+        raise PluginError(
+            f"the loss returned the shape {tuple(value.shape)} for {len(inputs)} items", CONTRACT
+        )
+    if not value.is_floating_point():
+        raise PluginError(f"the loss returned {value.dtype}, not real numbers", CONTRACT)
+    if value.device != inputs.device:
+        raise PluginError(f"the loss is on {value.device}, its inputs on {inputs.device}", CONTRACT)
+    if inputs.requires_grad and not value.requires_grad:
+        raise PluginError(
+            "the loss is detached from its inputs: nothing would be learned",
+            "compute it with torch operations on `inputs`, without .item(), .detach(), numpy or no_grad",
+        )
+    if first and not bool(torch.isfinite(value).all()):
+        raise PluginError(
+            f"the loss is not finite at its first call: {value.detach().float().sum().item()}",
+            "look for log(0), division by 0 or overflow; logits are float and unbounded",
+        )

@@ -1,0 +1,60 @@
+"""The parts of one run that its plugins may swap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swift.core.errors import ConfigError
+from swift.core.registry import Component, Registry
+from swift.plugin.slot import Check, Invoke, Slot, accept_all, call_plainly
+
+
+@dataclass
+class LiveParts:
+    """Builds parts as slots, and remembers them for hot reloads.
+
+    Attributes:
+        fallback: plugin name -> registered name that takes its place when it fails.
+        any_rank: whether a flag is set on any rank.
+        slots: every slot in use.
+    """
+
+    fallback: Mapping[str, str] = field(default_factory=dict)
+    any_rank: Callable[[bool], bool] = bool
+    slots: list[Slot] = field(default_factory=list)
+
+    def slot(
+        self,
+        registry: Registry,
+        name: str,
+        config: Mapping[str, Any],
+        check: Check = accept_all,
+        invoke: Invoke = call_plainly,
+    ) -> Slot:
+        """A registered part with its arguments.
+
+        Raises:
+            RegistryError: unknown name, of the part or of its fallback.
+            PluginError: it cannot be built.
+        """
+        slot = Slot(
+            registry,
+            registry.get(name),
+            config,
+            fallback=self._fallback_of(registry, name),
+            check=check,
+            invoke=invoke,
+            any_rank=self.any_rank,
+        )
+        self.slots.append(slot)
+        return slot
+
+    def _fallback_of(self, registry: Registry, name: str) -> Component | None:
+        other = self.fallback.get(name)
+        if other is None:
+            return None
+        if other == name:
+            raise ConfigError(f"plugins.fallback names {name!r} as its own fallback", "name another one")
+        return registry.get(other)
