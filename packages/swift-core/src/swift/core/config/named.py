@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from swift.core.config.base import Config
 
@@ -54,3 +55,31 @@ def losses_of(loss_type: str | list[Weighted], config: dict[str, Any]) -> list[W
     if config:
         raise ValueError("with several losses each entry of loss_type has its own config")
     return loss_type
+
+
+def _as_names(value: Any) -> Any:
+    alone = isinstance(value, str | Named) or (isinstance(value, dict) and "name" in value)
+    return [value] if alone else value
+
+
+def _name_or_named(value: Any) -> Any:
+    if isinstance(value, str | Named):
+        return value
+    wanted = "write a name or {name: NAME, config: {...}}"
+    if not isinstance(value, dict):
+        raise PydanticCustomError("data_set", "{reason}", {"reason": f"not a data set; {wanted}"})
+    try:
+        return Named.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise PydanticCustomError(
+            "data_set", "{reason}", {"reason": f"{key}: {first['msg']}; {wanted}"}
+        ) from None
+
+
+DatasetItem = Annotated[str | Named, BeforeValidator(_name_or_named)]
+"""A name as it stands, or a registered data set with its arguments."""
+
+DatasetItems = Annotated[list[DatasetItem], BeforeValidator(_as_names)]
+"""One data set or a list of them."""

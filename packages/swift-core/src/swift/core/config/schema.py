@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
 from swift.core.config.base import Config as Config
-from swift.core.config.named import NamedParts
+from swift.core.config.named import DatasetItems, NamedParts
 from swift.core.registry import Trust
 from swift.core.types import Task
 
@@ -51,11 +51,12 @@ class ModelConfig(Config):
 class DataConfig(Config):
     """data: what is learned from."""
 
-    dataset_name: Names = Field(
+    dataset_name: DatasetItems = Field(
         default_factory=list,
-        description="file, folder, registered name or hub id, or a list of them",
+        description="file, folder, registered name or hub id, as NAME[:SUBSET[/SUBSET...]][#COUNT]; "
+        "or {name, config} with the arguments of a registered one; or a list of them",
     )
-    val_dataset_name: Names = Field(
+    val_dataset_name: DatasetItems = Field(
         default_factory=list, description="held-out data; default: split_ratio of dataset_name"
     )
     split_ratio: Share = Field(0.0, description="share of the rows held out for evaluation")
@@ -70,6 +71,16 @@ class DataConfig(Config):
     )
     weights: list[float] | None = Field(
         None, description="mix data sets by these sampling weights instead of joining them"
+    )
+    stopping_strategy: Literal["first_exhausted", "all_exhausted"] | None = Field(
+        None,
+        description="mix data sets (in turns, or by weights) until the first is used up, or until all are, "
+        "repeating the others; default: first_exhausted with weights, else data sets are joined",
+    )
+    filters: NamedParts = Field(
+        default_factory=list,
+        description="registered filters, run in order on every row as it was read: a name, {name, config}, "
+        "or a list of them",
     )
     max_samples: PositiveInt | None = Field(None, description="use at most so many rows of each data set")
     shuffle: bool = Field(True, description="shuffle rows before the split, with train.seed")
@@ -88,6 +99,12 @@ class DataConfig(Config):
     )
     packing: bool = Field(
         False, description="join samples into packs of max_length without mixing their attention"
+    )
+    group_by_length: bool = Field(
+        False, description="make batches of samples of similar length, which need less padding"
+    )
+    cache_dir: str | None = Field(
+        None, description="keep encoded samples in this folder and use them again in later runs; default: off"
     )
     padding_free: bool = Field(False, description="lay each batch out as one sequence instead of padding it")
     on_error: Literal["raise", "skip"] = Field("raise", description="skip counts unusable rows and goes on")
