@@ -166,7 +166,7 @@ def _remedy(name: str, text: str) -> str:
             "sources of its folder"
         )
     if "does not define module export function" in text:
-        return f"call the file after its module: PYBIND11_MODULE({name}, m) or PYBIND11_MODULE(TORCH_EXTENSION_NAME, m)"
+        return f"the file's name and the module's have to agree: write PYBIND11_MODULE({name}, m)"
     if "cannot open shared object file" in text:
-        return "it is loaded from a copy: link its libraries by an absolute rpath, or add their folder to LD_LIBRARY_PATH"
+        return "it is loaded from a copy: link it with an absolute rpath, or extend LD_LIBRARY_PATH"
     return "correct its PYBIND11_MODULE block, or build it anew with `swift plugin build DIR`"
