@@ -35,7 +35,7 @@ def build_component(kind: str, component: Component, config: Mapping[str, Any], 
     if called:
         _check_named(kind, component, target, config)
         return functools.partial(target, **config) if config else target
-    _check_arguments(kind, component, target, config, given)
+    check_arguments(kind, component, target, config, given)
     try:
         return target(*given, **config)
     except SwiftError:
@@ -56,6 +56,14 @@ def parameters_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | 
         return None
 
 
+def takes(target: Callable[..., Any], name: str) -> bool:
+    """Whether a callable has a parameter of that name or takes any; True where Python cannot tell."""
+    parameters = parameters_of(target)
+    if parameters is None or name in parameters:
+        return True
+    return any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
 def _check_named(kind: str, component: Component, target: Any, config: Mapping[str, Any]) -> None:
     parameters = parameters_of(target)
     if parameters is None or any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
@@ -68,9 +76,14 @@ def _check_named(kind: str, component: Component, target: Any, config: Mapping[s
         )
 
 
-def _check_arguments(
+def check_arguments(
     kind: str, component: Component, target: Any, config: Mapping[str, Any], given: tuple[Any, ...]
 ) -> None:
+    """Refuse arguments that a class or factory does not take, without calling it.
+
+    Raises:
+        PluginError: names the place and the signature.
+    """
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
