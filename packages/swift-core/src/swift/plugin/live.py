@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from swift.core.errors import ConfigError
 from swift.core.registry import Component, Registry
 from swift.plugin.slot import Check, Invoke, Slot, accept_all, call_plainly
+
+
+class Live(Protocol):
+    """Something in use that a newer version of its plugin can take the place of."""
+
+    registry: Registry
+    component: Component
+
+    def rebuild(self, component: Component) -> Any:
+        """Make the successor; a PluginError leaves everything as it is."""
+        ...
+
+    def swap(self, component: Component, part: Any) -> None:
+        """Put the successor that rebuild() made in place."""
+        ...
 
 
 @dataclass
@@ -18,12 +33,16 @@ class LiveParts:
     Attributes:
         fallback: plugin name -> registered name that takes its place when it fails.
         any_rank: whether a flag is set on any rank.
-        slots: every slot in use.
+        in_use: every part that a hot reload can swap.
     """
 
     fallback: Mapping[str, str] = field(default_factory=dict)
     any_rank: Callable[[bool], bool] = bool
-    slots: list[Slot] = field(default_factory=list)
+    in_use: list[Live] = field(default_factory=list)
+
+    def has_plugins(self) -> bool:
+        """Whether a plugin brought one of the parts."""
+        return any(live.component.place for live in self.in_use)
 
     def slot(
         self,
@@ -48,7 +67,7 @@ class LiveParts:
             invoke=invoke,
             any_rank=self.any_rank,
         )
-        self.slots.append(slot)
+        self.in_use.append(slot)
         return slot
 
     def _fallback_of(self, registry: Registry, name: str) -> Component | None:

@@ -27,13 +27,19 @@ class Loaded:
         digest: of its file when it was loaded.
         components: what it registered.
         module: None for a sandboxed one, which lives elsewhere.
-        uses: native modules that existed when it was loaded; it is loaded anew when one of them is.
     """
 
     plugin: Plugin
     digest: str
     components: Registered = field(default_factory=list)
     module: ModuleType | None = None
+
+    def provide(self) -> None:
+        """Let `import NAME` of other plugins find a native module (again)."""
+        if self.plugin.kind == "native" and self.module is not None and self.plugin.path is not None:
+            from swift.plugin.native import import_name, provide
+
+            provide(import_name(self.plugin.path), self.module)
 
 
 _loaded: dict[str, Loaded] = {}
@@ -84,7 +90,9 @@ def load_plugin(plugin: Plugin, config: PluginsConfig, known: Loaded | None = No
             f"plugin {str(plugin.path)!r} registers nothing",
             'decorate a class or function: from swift.plugin import register_loss; @register_loss("NAME")',
         )
-    return Loaded(plugin, digest, named, module)
+    loaded = Loaded(plugin, digest, named, module)
+    loaded.provide()
+    return loaded
 
 
 def _key(plugin: Plugin) -> str:
@@ -104,11 +112,9 @@ def _load_trusted(plugin: Plugin) -> ModuleType:
         return import_module(plugin.item)
     if plugin.kind == "python":
         return run_python(plugin.path)
-    from swift.plugin.native import load_native, provide
+    from swift.plugin.native import load_native
 
-    module = load_native(plugin.path)
-    provide(plugin.path.stem.partition(".")[0], module)
-    return module
+    return load_native(plugin.path)
 
 
 def _load_sandboxed(plugin: Plugin, config: PluginsConfig) -> None:

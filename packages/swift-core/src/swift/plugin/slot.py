@@ -101,7 +101,7 @@ class Slot:
             pass
 
     def _settled(self, failure: SwiftError | None) -> bool:
-        """Whether the call stands on all ranks; if not, another part is in place, and it is to be repeated."""
+        """Whether the call stands on all ranks; if not, another part is in place, to be called again."""
         if not self._is_own():
             return True
         if not self.any_rank(failure is not None):

@@ -23,6 +23,7 @@ from swift.core.template.chat import ChatTemplate
 from swift.core.template.families import media_family
 from swift.core.train.arguments import compute_dtype, trains_all_weights, weight_dtype
 from swift.core.train.context import ObjectiveContext
+from swift.plugin.live import LiveParts
 
 if TYPE_CHECKING:
     from swift.core.template.media import MediaFamily
@@ -41,8 +42,13 @@ class Parts:
     tuner: Tuner | None
 
 
-def load_parts(run: RunConfig, device: torch.device) -> Parts:
-    """Tokenizer and data first, since mistakes there are the commonest and the cheapest to find."""
+def load_parts(run: RunConfig, device: torch.device, live: LiveParts | None = None) -> Parts:
+    """Tokenizer and data first, since mistakes there are the commonest and the cheapest to find.
+
+    Args:
+        live: where plugins may swap parts.
+    """
+    live = live or LiveParts(run.plugins.fallback)
     component = objectives.get(run.objective_name)
     task = cast("Task", run.data.task_type or dict(component.attributes)["task"])
     model_config = resolved_model(run)
@@ -68,7 +74,7 @@ def load_parts(run: RunConfig, device: torch.device) -> Parts:
     )
     tuner = build_tuner(run)
     model = prepare_model(run, model_config, tuner, device)
-    context = objective_context(run, model_config, tokenizer, device, media)
+    context = objective_context(run, model_config, tokenizer, device, live, media)
     objective = component.load()(run.objective, context)
     return Parts(model, processor, tokenizer, datasets, objective, tuner)
 
@@ -147,6 +153,7 @@ def objective_context(
     config: ModelConfig,
     tokenizer: Any,
     device: torch.device,
+    live: LiveParts,
     media: MediaFamily | None = None,
 ) -> ObjectiveContext:
     """The objective's view of the run."""
@@ -164,6 +171,7 @@ def objective_context(
         per_device_batch_size=run.loop.per_device_train_batch_size,
         flat=is_flat(run),
         media=media,
+        parts=live,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,9 +25,12 @@ from swift.core.train.interrupt import Interrupt
 from swift.core.train.metrics_file import MetricsFile
 from swift.core.train.parts import Parts, load_parts
 from swift.core.train.progress import ProgressDisplay
+from swift.core.train.ranks import any_rank, from_first
 from swift.core.train.record import RunRecord
 from swift.core.train.result import TrainResult
 from swift.core.train.trainer import Trainer
+from swift.plugin.live import LiveParts
+from swift.plugin.reload import Reloader
 
 
 def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainResult:
@@ -45,11 +49,14 @@ def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainRe
     set_seed(run.loop.seed)
     check_names(run)
     check_held_out(run)
-    parts = load_parts(run, device)
+    live = LiveParts(run.plugins.fallback, functools.partial(any_rank, device=device))
+    parts = load_parts(run, device, live)
     say(describe_data(parts.datasets.summary, run.data.max_length))
     record = RunRecord(run, parts.datasets.summary, resolved_values(run, device))
     record.write("running")
     trainer, interrupt = build_trainer(run, parts, device, resume_from)
+    if run.plugins.reload:
+        trainer.between_steps = Reloader(run.plugins, run.folder, live, from_first).at_step
     final: Path | None = None
     figures: dict[str, float] = {}
     status = "failed"

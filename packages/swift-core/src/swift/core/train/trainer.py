@@ -8,7 +8,7 @@ weighs every token alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PrinterCallback, TrainingArguments
 
+from swift.core.console import say
 from swift.core.data.sampler import GlobalBatchSampler
-from swift.core.errors import CheckpointError
+from swift.core.errors import CheckpointError, SwiftError
 from swift.core.protocols import Objective, Tuner
 from swift.core.train import checkpoint
+from swift.core.train.boundary import Boundaries, Boundary
 from swift.core.train.evaluate import evaluate_loss, samples
 from swift.core.train.metrics import MetricSums, Throughput, peak_memory_bytes
 from swift.core.types import Batch, Encoded
@@ -41,6 +43,7 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         args: transformers.TrainingArguments.
         tuner: saves what it trains; None saves the whole model.
         keep_checkpoints: how many of the newest checkpoints stay; None keeps all.
+        between_steps: called with the number of steps taken before the batches of the next one are drawn.
         kwargs: train_dataset, eval_dataset, processing_class, callbacks, optimizers as in transformers.
     """
 
@@ -52,17 +55,22 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         *,
         tuner: Tuner | None = None,
         keep_checkpoints: int | None = None,
+        between_steps: Callable[[int], None] | None = None,
         **kwargs: Any,
     ) -> None:
         self.objective = objective
         self.tuner = tuner
         self.keep_checkpoints = keep_checkpoints
+        self.between_steps = between_steps
+        self.boundaries = Boundaries(objective)
+        self._objective_state: Mapping[str, Any] | None = None  # to save instead of the present one
         self.metric_sums = MetricSums()
         self.throughput = Throughput()
         self._saving = False
         super().__init__(model=model, args=args, data_collator=self._collate, **kwargs)
         self.loss_is_scaled_for_ga = True  # objectives divide by the count of the whole step
         self.pop_callback(PrinterCallback)
+        self.add_callback(self.boundaries)
 
     def _collate(self, items: Sequence[Encoded | list[Encoded]]) -> Batch:
         return self.objective.collate(samples(items)) if items else {}
@@ -90,6 +98,9 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Batch], Tensor | None]:
         """Micro-batches of one optimiser step, completed by the objective, and their total count."""
+        self.boundaries.mark()
+        if self.between_steps is not None:
+            self.between_steps(self.state.global_step)
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not batches:
             return [], None
@@ -201,8 +212,36 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
             resume_clock()
         self.accelerator.wait_for_everyone()
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train to the end; what a failing plugin (or row) interrupts is saved as the last step left it.
+
+        Raises:
+            SwiftError: what went wrong, after the save.
+        """
+        try:
+            return super().train(*args, **kwargs)
+        except SwiftError as error:
+            last = self.boundaries.latest
+            if last is not None and self._can_save_after(error):
+                self._save_last_step(last)
+            raise
+
+    def _can_save_after(self, error: SwiftError) -> bool:
+        """Saving needs every rank: where one fails alone, the others wait for it elsewhere."""
+        alone = self.args.world_size == 1 or error.everywhere
+        return alone and not isinstance(error, CheckpointError) and self.state.global_step > 0
+
+    def _save_last_step(self, boundary: Boundary) -> None:
+        name = f"checkpoint-{self.state.global_step}"
+        if not (Path(self.args.output_dir) / name).exists():
+            boundary.restore()
+            self.model.zero_grad()
+            self._objective_state = boundary.objective
+            self._save_checkpoint(self.model)
+        say(f"everything up to step {self.state.global_step} is in {name}: go on with train.resume=true")
+
     def _save_objective(self, folder: Path) -> None:
-        state = self.objective.state_dict()
+        state = self.objective.state_dict() if self._objective_state is None else self._objective_state
         if state:
             torch.save(state, folder / OBJECTIVE_STATE.format(rank=self.args.process_index))
 

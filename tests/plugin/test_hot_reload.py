@@ -1,0 +1,159 @@
+"""Plugins that change or fail while a run goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swift.core.config.run import run_from_dict
+from swift.core.errors import PluginError
+from swift.core.registry import REGISTRIES
+from swift.core.train.run import train_in_process
+from swift.plugin import load as loading
+
+# A loss that edits its own file in the middle of its third call, as a user would in an editor at that moment.
+LOSS = """\
+from pathlib import Path
+import torch
+from swift.plugin import register_loss
+
+@register_loss("mine")
+class Mine:
+    def __init__(self, scale=1.0):
+        self.scale, self.calls = scale, 0
+
+    def state_dict(self):
+        return {{"calls": self.calls}}
+
+    def load_state_dict(self, state):
+        self.calls = state["calls"]
+
+    def __call__(self, inputs, targets):
+        self.calls += 1
+        if self.calls == {edit_at}:
+            Path(__file__).write_text(Path({successor!r}).read_text())
+        {body}
+"""
+CROSS_ENTROPY = "return self.scale * torch.nn.functional.cross_entropy(inputs, targets)"
+CONSTANT = "return inputs.float().sum() * 0.0 + 1000.0 + self.calls"
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    """Leave every registry as it was."""
+    before = {kind: known.registered() for kind, known in REGISTRIES.items()}
+    loaded = dict(loading._loaded)
+    yield
+    for kind, known in REGISTRIES.items():
+        known.restore(before[kind])
+    loading._loaded.clear()
+    loading._loaded.update(loaded)
+
+
+@pytest.fixture
+def sections(tmp_path: Path) -> dict[str, dict[str, Any]]:
+    rows = [{"prompt": f"say {number}", "response": f"number {number}"} for number in range(32)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {
+        "data": {"dataset_name": str(data), "max_length": 64},
+        "train": {
+            "output_dir": str(tmp_path / "run"),
+            "max_steps": 6,
+            "per_device_train_batch_size": 2,
+            "loss_type": "mine",
+        },
+        "plugins": {"load": [str(tmp_path / "mine.py")], "reload": True},
+    }
+
+
+def write_loss(folder: Path, successor: str, edit_at: int = 3) -> None:
+    """mine.py, and what it becomes."""
+    (folder / "next.py").write_text(successor)
+    text = LOSS.format(edit_at=edit_at, successor=str(folder / "next.py"), body=CROSS_ENTROPY)
+    (folder / "mine.py").write_text(text)
+
+
+def losses(output: Path) -> list[float]:
+    lines = (output / "metrics.jsonl").read_text().splitlines()
+    return [row["loss"] for row in map(json.loads, lines) if "loss" in row]
+
+
+def train(sections: dict[str, dict[str, Any]]) -> list[float]:
+    train_in_process(run_from_dict(sections))
+    return losses(Path(sections["train"]["output_dir"]))
+
+
+def test_edited_loss_is_in_use_from_the_next_step_on_with_its_state(
+    sections: dict[str, dict[str, Any]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_loss(tmp_path, LOSS.format(edit_at=-1, successor="", body=CONSTANT))
+    values = train(sections)
+    assert all(value < 100 for value in values[:3])
+    assert values[3:] == [1004.0, 1005.0, 1006.0], "step 4 is the fourth call: the state was carried over"
+    assert "swapped in from step 4 on" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("successor", "message"),
+    [
+        ("def broken(:\n", "stays as it was"),
+        ("x = 1\n", "registers nothing"),
+        (LOSS.format(edit_at=-1, successor="", body=CROSS_ENTROPY).replace('"mine"', '"other"'), "no longer"),
+        (LOSS.format(edit_at=-1, successor="", body="raise ValueError('no')"), "failed its first call"),
+        (LOSS.format(edit_at=-1, successor="", body="return inputs.sum().item()"), "not a tensor"),
+        (LOSS.format(edit_at=-1, successor="", body="return inputs.sum() * float('nan')"), "not finite"),
+    ],
+    ids=["does not parse", "registers nothing", "renamed", "first call fails", "wrong result", "not finite"],
+)
+def test_broken_edit_leaves_the_loss_in_use(
+    sections: dict[str, dict[str, Any]],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    successor: str,
+    message: str,
+) -> None:
+    write_loss(tmp_path, successor)
+    values = train(sections)
+    assert len(values) == 6
+    assert all(math.isfinite(value) and value < 100 for value in values)
+    assert message in capfd.readouterr().err
+    untouched = {**sections, "train": {**sections["train"], "output_dir": str(tmp_path / "untouched")}}
+    write_loss(tmp_path, "", edit_at=-1)
+    assert train(untouched) == values
+
+
+FAILS_AT_FOUR = CROSS_ENTROPY.replace("return", "if self.calls == 4: raise ValueError('no more')\n        return")
+
+
+def test_failing_loss_stops_with_everything_saved(
+    sections: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(LOSS.format(edit_at=-1, successor="", body=FAILS_AT_FOUR))
+    with pytest.raises(PluginError, match=r"loss 'mine' \(.*mine.py:5\) failed: ValueError: no more"):
+        train(sections)
+    output = Path(sections["train"]["output_dir"])
+    assert (output / "checkpoint-3").is_dir()
+    assert json.loads((output / "run.json").read_text())["status"] == "failed"
+    (tmp_path / "mine.py").write_text(LOSS.format(edit_at=-1, successor="", body=CROSS_ENTROPY))
+    train_in_process(run_from_dict(sections), output / "checkpoint-3")
+    whole = {**sections, "train": {**sections["train"], "output_dir": str(tmp_path / "whole")}}
+    assert losses(output) == train(whole), "resumed from the third step, as if nothing had failed"
+
+
+def test_failing_loss_gives_way_to_its_fallback(
+    sections: dict[str, dict[str, Any]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sections["plugins"]["fallback"] = {"mine": "cross_entropy"}
+    (tmp_path / "mine.py").write_text(
+        LOSS.format(edit_at=-1, successor="", body=FAILS_AT_FOUR.replace("self.scale", "2.0"))
+    )
+    values = train(sections)
+    assert len(values) == 6
+    assert values[2] / values[3] > 1.5, "the plugin's loss is twice that of its fallback"
+    assert "'cross_entropy' takes its place" in capfd.readouterr().err
