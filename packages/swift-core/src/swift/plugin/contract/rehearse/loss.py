@@ -1,0 +1,291 @@
+"""A loss on synthetic logits. Shapes: B rows, T tokens, N items, V vocabulary, C classes, H hidden."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swift.core.errors import PluginError
+from swift.core.registry import Component
+from swift.core.types import IGNORE_INDEX
+from swift.plugin.contract.check import NotApplicable, Rehearsal
+from swift.plugin.contract.fault import fault
+from swift.plugin.contract.kinds import LAYOUT_SETTINGS, LAYOUTS
+from swift.plugin.contract.rehearse.call import Made, guarded
+from swift.plugin.contract.signature import accepted_extras, check_signature
+
+ROWS, TOKENS, VOCABULARY, HIDDEN = 3, 6, 13, 8
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """What a loss is called with.
+
+    Attributes:
+        inputs: logits, part of a graph.
+        targets: as the layout says.
+        extras: all of kinds.LOSS_EXTRAS.
+        leaves: what a gradient can reach: the model's logits and hidden states.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    extras: dict[str, Any] = field(default_factory=dict)
+    leaves: tuple[Tensor, ...] = ()
+
+
+def loss_inputs(
+    layout: str, *, classes: int = 4, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> LossInputs:
+    """Synthetic values in one of kinds.LAYOUTS, the same at every call.
+
+    Args:
+        classes: C of the classification layouts.
+        dtype: of logits and hidden states.
+    """
+    generator = torch.Generator().manual_seed(0)
+    labels_BT = torch.randint(VOCABULARY, (ROWS, TOKENS), generator=generator)
+    labels_BT[:, :2] = IGNORE_INDEX
+    labels_BT[-1, -1] = IGNORE_INDEX
+    mask_BT = torch.ones_like(labels_BT)
+    mask_BT[-1, -1] = 0
+    shape = {"tokens": (ROWS, TOKENS, VOCABULARY), "regression": (ROWS,)}.get(layout, (ROWS, classes))
+    logits = torch.randn(shape, generator=generator).to(device, dtype).requires_grad_()
+    hidden_BTH = torch.randn((ROWS, TOKENS, HIDDEN), generator=generator).to(device, dtype).requires_grad_()
+    inputs = (
+        logits[:, :-1][labels_BT[:, 1:].to(device) != IGNORE_INDEX] if layout == "tokens" else logits * 1.0
+    )
+    targets = _targets(layout, labels_BT, classes, generator).to(device)
+    weights_N = torch.linspace(0.5, 1.5, len(inputs), device=device)
+    batch = {"input_ids": labels_BT.clamp(min=0), "attention_mask": mask_BT}
+    batch["labels"] = labels_BT if layout == "tokens" else targets
+    batch = {name: value.to(device) for name, value in batch.items()}
+    extras = {
+        "weights": weights_N,
+        "attention_mask": batch["attention_mask"],
+        "batch": batch,
+        "num_items_in_batch": torch.tensor(float(len(inputs)), device=device),
+        "model_outputs": _Outputs(logits=logits, hidden_states=(hidden_BTH,), last_hidden_state=hidden_BTH),
+    }
+    return LossInputs(inputs, targets, extras, (logits, hidden_BTH))
+
+
+class _Outputs(dict[str, Any]):
+    """A model's outputs, by key and by attribute as transformers has them."""
+
+    __getattr__ = dict.__getitem__
+
+
+def _targets(layout: str, labels_BT: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+    if layout == "tokens":
+        targets_BT = labels_BT[:, 1:]
+        return targets_BT[targets_BT != IGNORE_INDEX]
+    if layout == "classes":
+        return torch.arange(ROWS) % classes
+    if layout == "multi_label":
+        return (torch.arange(ROWS * classes).reshape(ROWS, classes) % 2).float()
+    return torch.randn(ROWS, generator=generator)
+
+
+def rehearse_loss(
+    loss: Any,
+    component: Component,
+    layout: str,
+    *,
+    classes: int = 4,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Call a loss on synthetic values as training will; random state is left as it was.
+
+    Args:
+        loss: the built part; one that keeps state should be built for this alone.
+        layout: one of kinds.LAYOUTS: what the task gives it.
+
+    Raises:
+        PluginError: the signature does not fit, it fails, or it returns what cannot be learned from; with
+            its place, what it returned, the contract and the remedy.
+    """
+    check_signature("loss", component, loss, {})
+    try:
+        _rehearse(loss, component, loss_inputs(layout, classes=classes, dtype=dtype, device=device))
+    except PluginError as error:
+        others = [other for other in LAYOUTS if other != layout and _fits(loss, component, other)]
+        if not others:
+            raise
+        fitting = " or ".join(f"with {LAYOUT_SETTINGS[other]} ({LAYOUTS[other]})" for other in others)
+        raise PluginError(
+            f"{error.problem}\n  here it gets {LAYOUTS[layout]}", f"it works {fitting}"
+        ) from error.__cause__
+
+
+def _fits(loss: Any, component: Component, layout: str) -> bool:
+    try:
+        _rehearse(loss, component, loss_inputs(layout))
+    except PluginError:
+        return False
+    return True
+
+
+def _rehearse(loss: Any, component: Component, given: LossInputs) -> None:
+    before = given.inputs.detach().clone()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        first = _call(loss, component, given)
+        check_loss_value(component, first, given.inputs)
+        _check_gradient(component, first, given)
+        second = _call(loss, component, given)
+        if "weights" in accepted_extras(loss):  # without data.loss_scale there are none
+            check_loss_value(component, _call(loss, component, _unweighted(given)), given.inputs)
+    if not torch.equal(before, given.inputs.detach()):
+        raise fault(
+            "loss", component, "changes its inputs in place", "work on a copy: inputs = inputs.clone()"
+        )
+    if _is_deterministic(loss, component) and not torch.equal(first, second):
+        raise fault(
+            "loss",
+            component,
+            f"returned {_show(first)} and then {_show(second)} for the same inputs",
+            "remove what is random or kept between calls; where that is meant, "
+            "set the attribute deterministic = False on it",
+        )
+
+
+def _call(loss: Any, component: Component, given: LossInputs) -> Any:
+    extras = {name: given.extras[name] for name in accepted_extras(loss)}
+    shapes = ", ".join(
+        f"{name} {list(value.shape)} of {value.dtype}"
+        for name, value in (("inputs", given.inputs), ("targets", given.targets))
+    )
+    if extras.get("weights", given) is None:
+        shapes += ", weights=None"
+    return guarded(
+        "loss", component, f"on {shapes}", "make it take these", loss, given.inputs, given.targets, **extras
+    )
+
+
+def _unweighted(given: LossInputs) -> LossInputs:
+    return replace(given, extras={**given.extras, "weights": None})
+
+
+def check_loss_value(component: Component, value: Any, inputs: Tensor) -> None:
+    """Refuse a result that cannot be minimised; costs one synchronisation with the device.
+
+    Args:
+        value: what the loss returned.
+        inputs: what it was called with, [N, ...].
+
+    Raises:
+        PluginError: no float tensor, on another device, of another shape, not finite, or detached.
+    """
+    if not isinstance(value, Tensor):
+        raise _broken(
+            component, f"a {type(value).__name__}", "return the tensor itself, not loss.item() or a tuple"
+        )
+    if not value.is_floating_point():
+        raise _broken(component, f"a tensor of {value.dtype}", "compute it in floating point")
+    if value.device != inputs.device:
+        raise _broken(
+            component,
+            f"a tensor on {value.device} for inputs on {inputs.device}",
+            "create tensors with device=inputs.device",
+        )
+    if value.shape not in ((), (len(inputs),)):
+        raise _broken(
+            component,
+            f"a tensor of shape {list(value.shape)} for {len(inputs)} items",
+            "reduce it: .mean() for one value, or the mean over the last dimension for one an item",
+        )
+    if not torch.isfinite(value).all():
+        raise _broken(
+            component,
+            f"{_show(value)}, which is not finite",
+            "avoid log(0), exp of large numbers and division by 0: functional.log_softmax, logsumexp, clamp",
+        )
+    if not value.requires_grad:
+        raise _broken(
+            component,
+            "a detached tensor, through which no gradient flows",
+            "remove .detach(), .item(), .data, torch.no_grad() and argmax from its way",
+        )
+
+
+def _check_gradient(component: Component, value: Tensor, given: LossInputs) -> None:
+    found = guarded(
+        "loss",
+        component,
+        "in its backward pass",
+        "correct its backward pass",
+        torch.autograd.grad,
+        value.float().sum(),
+        given.leaves,
+        retain_graph=True,
+        allow_unused=True,
+    )
+    gradients = [gradient for gradient in found if gradient is not None]
+    if not all(torch.isfinite(gradient).all() for gradient in gradients):
+        raise fault(
+            "loss", component, "has a gradient that is not finite", "avoid square roots and logarithms at 0"
+        )
+    if not any(gradient.any() for gradient in gradients):
+        raise fault(
+            "loss",
+            component,
+            "has no gradient with respect to the model's outputs, or one that is zero everywhere",
+            "compute it from inputs, without comparisons, rounding and argmax",
+        )
+
+
+def _broken(component: Component, what: str, remedy: str) -> PluginError:
+    return fault("loss", component, f"returned {what}", remedy)
+
+
+def _is_deterministic(loss: Any, component: Component) -> bool:
+    return bool(getattr(loss, "deterministic", dict(component.attributes).get("deterministic", True)))
+
+
+def _show(value: Tensor) -> str:
+    return f"{value.item():.6g}" if value.dim() == 0 else f"{value.tolist()[:3]}..."
+
+
+def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
+    """It builds; it fits at least one layout; in bfloat16 and on a GPU too."""
+    made = Made("loss", component, config)
+    yield "builds", made.build
+    results = {layout: _outcome(made, layout) for layout in LAYOUTS}
+    fitting = [layout for layout, error in results.items() if error is None]
+    if len({str(error) for error in results.values()}) == 1 and not fitting:
+        yield "on inputs of any kind", lambda: _report("tokens", results["tokens"], False)
+        return
+    for layout, error in results.items():
+        yield f"on {layout.replace('_', '-')}", functools.partial(_report, layout, error, bool(fitting))
+    for layout in fitting[:1]:
+        rehearse = functools.partial(rehearse_loss, made.part, component, layout)
+        yield "in bfloat16", functools.partial(rehearse, dtype=torch.bfloat16)
+        yield "on a GPU", functools.partial(_on_gpu, rehearse)
+
+
+def _outcome(made: Made, layout: str) -> PluginError | None:
+    try:
+        _rehearse(made.part, made.component, loss_inputs(layout))
+    except PluginError as error:
+        return error
+    return None
+
+
+def _report(layout: str, error: PluginError | None, fits_another: bool) -> str:
+    if error is None:
+        return f"{LAYOUTS[layout]}: finite, differentiable, deterministic"
+    if fits_another:
+        raise NotApplicable(error.problem.partition("\n")[0])
+    raise error
+
+
+def _on_gpu(rehearse: Callable[..., None]) -> None:
+    if not torch.cuda.is_available():
+        raise NotApplicable("there is no GPU here")
+    rehearse(device="cuda")

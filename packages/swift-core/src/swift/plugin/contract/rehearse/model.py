@@ -1,0 +1,59 @@
+"""A model's forward and backward pass on a few tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from swift.core.registry import Component
+from swift.plugin.contract.check import Rehearsal
+from swift.plugin.contract.rehearse.call import Made, guarded
+
+
+def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
+    """It builds, its logits have a gradient and repeat, and padding changes nothing."""
+    from swift.plugin.contract.rehearse import tiny
+
+    given = {"dtype": torch.float32, "device": "cpu", **config}
+    made = Made("model", component, given, tiny.CONFIG)
+    yield "builds", made.build
+    yield "logits", lambda: _logits_of(made, tiny.token_batch())
+    yield "differentiable", lambda: _differentiable(made, tiny.token_batch())
+
+
+def _forward(made: Made, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    output = guarded("model", made.component, "in its forward pass", "correct it", made.part, **batch)
+    logits = getattr(output, "logits", None)
+    if not isinstance(logits, torch.Tensor):
+        raise made.fault(f"returns a {type(output).__name__} without logits", "return an output with .logits")
+    if logits.shape[:2] != batch["input_ids"].shape or logits.dim() != 3:
+        raise made.fault(
+            f"returns logits {list(logits.shape)} for input_ids {list(batch['input_ids'].shape)}",
+            "logits are [B, T, V]",
+        )
+    if not torch.isfinite(logits).all():
+        raise made.fault("returns logits that are not finite", "check its initialisation")
+    return logits
+
+
+def _logits_of(made: Made, batch: dict[str, torch.Tensor]) -> str:
+    made.part.eval()
+    with torch.no_grad():
+        first, second = _forward(made, batch), _forward(made, batch)
+    if not torch.equal(first, second):
+        raise made.fault("returns other logits the second time", "in evaluation mode nothing may be random")
+    return f"{list(first.shape)}, finite, deterministic"
+
+
+def _differentiable(made: Made, batch: dict[str, torch.Tensor]) -> str:
+    loss = _forward(made, batch).float().logsumexp(-1).mean()
+    if not loss.requires_grad:
+        raise made.fault("returns logits without gradient", "remove torch.no_grad() and .detach()")
+    loss.backward()  # type: ignore[no-untyped-call]
+    touched = [each for each in made.part.parameters() if each.grad is not None]
+    if not touched:
+        raise made.fault("has no parameter that the logits depend on", "register its weights as parameters")
+    made.part.zero_grad()
+    return f"{len(touched)} of {sum(1 for _ in made.part.parameters())} parameters have a gradient"
