@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 
 from swift.core import registry
+from swift.core.config.named import Named
 from swift.core.errors import DataError, RegistryError, SwiftError
 from swift.plugin import register_reward
 from swift.rlhf.objectives.grpo.batch import aligned_columns, repeat
 from swift.rlhf.reward.exact_match import exact_match
-from swift.rlhf.reward.score import combine, find_rewards, score
+from swift.rlhf.reward.score import Rewards, combine
+
+
+def named(*names: str) -> list[Named]:
+    return [Named(name=name) for name in names]
 
 
 @pytest.fixture
@@ -28,9 +33,9 @@ def short() -> Iterator[str]:
 
 
 def test_registered_rewards_are_found_and_weighted(short: str) -> None:
-    functions = find_rewards(["exact_match", short])
+    rewards = Rewards(named("exact_match", short))
     columns: dict[str, list[Any]] = {"answer": ["12", "34"], "level": [1, 2]}
-    scores = score(functions, [[], []], ["12\n", "3"], columns)
+    scores = rewards([[], []], ["12\n", "3"], columns)
     assert scores == {"exact_match": [1.0, 0.0], short: [-3.0, -1.0]}
     assert combine(scores, [1.0, 0.5]) == [-0.5, -0.5]
 
@@ -42,14 +47,14 @@ def test_a_registered_class_is_built() -> None:
 
     register_reward("test-constant")(Constant)
     try:
-        assert score(find_rewards(["test-constant"]), [[]], ["x"], {}) == {"test-constant": [7.0]}
+        assert Rewards(named("test-constant"))([[]], ["x"], {}) == {"test-constant": [7.0]}
     finally:
         registry.rewards.unregister("test-constant")
 
 
 def test_unknown_reward_names_the_nearest() -> None:
     with pytest.raises(RegistryError, match="exact_match"):
-        find_rewards(["exact_mach"])
+        Rewards(named("exact_mach"))
 
 
 def test_exact_match_compares_trimmed_text() -> None:
@@ -67,7 +72,7 @@ def test_rewards_run_at_the_same_time() -> None:
     def meet(prompts: list[Any], completions: list[str], **columns: Any) -> list[int]:
         return [barrier.wait()]
 
-    scores = score({"one": meet, "two": meet}, [[]], ["x"], {})
+    scores = Rewards(named("one", "two"), {"one": meet, "two": meet})([[]], ["x"], {})
     assert sorted(value for values in scores.values() for value in values) == [0.0, 1.0]
 
 
@@ -81,7 +86,7 @@ def test_rewards_run_at_the_same_time() -> None:
 )
 def test_a_wrong_reward_is_named(result: list[Any], message: str) -> None:
     with pytest.raises(SwiftError, match=f"'mine'.*{message}"):
-        score({"mine": lambda prompts, completions: result}, [[], []], ["a", "b"], {})
+        Rewards(named("mine"), {"mine": lambda prompts, completions: result})([[], []], ["a", "b"], {})
 
 
 def test_columns_follow_the_completions() -> None:

@@ -222,8 +222,9 @@ def test_metrics_of_roll_outs(tokenizer: Any, model: nn.Module) -> None:
 
 def test_unknown_engine(tokenizer: Any, model: nn.Module) -> None:
     objective = build(tokenizer)
-    context = objective.experience.context
-    objective.experience.context = ObjectiveContext(**{**vars_of(context), "engine_name": "transformer"})
+    sampler = objective.experience.sampler
+    context = sampler.context
+    sampler.context = ObjectiveContext(**{**vars_of(context), "engine_name": "transformer"})
     with pytest.raises(RegistryError, match="transformer"):
         objective.prepare(model, batches(objective), 0)
 

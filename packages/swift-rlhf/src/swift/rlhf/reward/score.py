@@ -2,69 +2,114 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
-from swift.core.errors import SwiftError
+from swift.core.config.named import Named
+from swift.core.errors import PluginError, SwiftError
 from swift.core.protocols import Reward
-from swift.core.registry import rewards
+from swift.core.registry import Component, rewards
+from swift.plugin.live import LiveParts
+from swift.plugin.slot import Slot
+from swift.rlhf.awaited import awaited
+
+CONTRACT = "a reward is called as (prompts, completions, **columns) and returns one finite float a completion"
+
+Early = tuple[Any, "Future[list[float]]"]
+"""A part that already works on a call, and its result to come."""
 
 
-def find_rewards(names: Sequence[str]) -> dict[str, Reward]:
-    """Registered rewards by name; a registered class is built without arguments.
+class Rewards:
+    """The rewards of a run; each may be swapped or replaced by its fallback between two calls.
+
+    Args:
+        wanted: names in the order of reward_weights, with the arguments of registered ones.
+        given: functions that are not registered, by name.
+        parts: where plugins may swap them.
 
     Raises:
         RegistryError: unknown name.
+        PluginError: a reward cannot be built with its arguments.
     """
-    return {name: _ready(rewards.get(name).load()) for name in names}
+
+    def __init__(
+        self,
+        wanted: Sequence[Named],
+        given: Mapping[str, Reward] | None = None,
+        parts: LiveParts | None = None,
+    ) -> None:
+        parts = parts or LiveParts()
+        given = given or {}
+        self.slots = {
+            item.name: Slot(rewards, Component(item.name, given[item.name]), {}, invoke=call_reward)
+            if item.name in given
+            else parts.slot(rewards, item.name, item.config, invoke=call_reward)
+            for item in wanted
+        }
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[str], columns: Mapping[str, Sequence[Any]]
+    ) -> dict[str, list[float]]:
+        """Rewards of all completions by the name of the reward; they are computed in parallel threads.
+
+        Raises:
+            PluginError: a reward fails, or does not return one finite number per completion.
+        """
+        if not self.slots:
+            return {}
+        with ThreadPoolExecutor(max_workers=len(self.slots)) as pool:
+            early = {
+                name: (slot.part, pool.submit(compute, slot.part, prompts, completions, columns))
+                for name, slot in self.slots.items()
+            }
+            # One after the other, in an order that all ranks share: a slot asks them how a call went.
+            return {
+                name: _call(name, slot, functools.partial(slot, early[name], prompts, completions, columns))
+                for name, slot in self.slots.items()
+            }
 
 
-def _ready(loaded: Any) -> Reward:
-    return cast(Reward, loaded() if isinstance(loaded, type) else loaded)
+def _call(name: str, slot: Slot, call: Any) -> list[float]:
+    try:
+        values: list[float] = call()
+    except PluginError as error:
+        if slot.component.place:
+            raise
+        raise PluginError(f"reward {name!r}: {error.problem}", error.remedy) from error
+    return values
 
 
-def score(
-    functions: Mapping[str, Reward],
-    prompts: Sequence[Any],
-    completions: Sequence[str],
-    columns: Mapping[str, Sequence[Any]],
-) -> dict[str, list[float]]:
-    """Rewards of all completions by the name of the reward; the functions run in parallel threads.
+def call_reward(
+    part: Reward, early: Early, prompts: Sequence[Any], completions: Sequence[str], columns: Mapping[str, Any]
+) -> list[float]:
+    """The result that is on its way, or that of a part which has just taken the other's place."""
+    started, result = early
+    return result.result() if part is started else compute(part, prompts, completions, columns)
+
+
+def compute(
+    function: Reward, prompts: Sequence[Any], completions: Sequence[str], columns: Mapping[str, Any]
+) -> list[float]:
+    """Call one reward (which may be a coroutine) and check what it returns.
 
     Raises:
-        SwiftError: a reward fails, or does not return one finite number per completion.
+        SwiftError: its own, as it is.
+        PluginError: any other failure, or not one finite number per completion.
     """
-    with ThreadPoolExecutor(max_workers=len(functions)) as pool:
-        running = {
-            name: pool.submit(_call, name, function, prompts, completions, columns)
-            for name, function in functions.items()
-        }
-        return {name: future.result() for name, future in running.items()}
-
-
-def _call(
-    name: str,
-    function: Reward,
-    prompts: Sequence[Any],
-    completions: Sequence[str],
-    columns: Mapping[str, Any],
-) -> list[float]:
     try:
-        values = [float(value) for value in function(prompts, completions, **columns)]
+        values = [float(value) for value in awaited(function(prompts, completions, **columns))]
     except SwiftError:
         raise
     except Exception as error:
-        raise SwiftError(f"reward {name!r} failed: {type(error).__name__}: {error}") from error
+        raise PluginError(f"failed: {type(error).__name__}: {error}", CONTRACT) from error
     if len(values) != len(completions):
-        raise SwiftError(
-            f"reward {name!r} returned {len(values)} values for {len(completions)} completions",
-            "return one float per completion, in order",
-        )
+        raise PluginError(f"returned {len(values)} values for {len(completions)} completions", CONTRACT)
     for value, completion in zip(values, completions, strict=True):
         if not math.isfinite(value):
-            raise SwiftError(f"reward {name!r} returned {value} for {completion!r}", "return finite numbers")
+            raise PluginError(f"returned {value} for {completion!r}", CONTRACT)
     return values
 
 

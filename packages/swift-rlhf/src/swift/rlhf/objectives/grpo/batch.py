@@ -1,4 +1,4 @@
-"""Prompts and completions as batches. Shapes: B completions, T tokens."""
+"""Prompts and samples as batches. Shapes: B samples, T tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from swift.core.data.collate import collate_padded
 from swift.core.types import IGNORE_INDEX, Batch, Encoded
-from swift.rlhf.rollout import Completion
+from swift.rlhf.rollout.episodes import Sample
 
 PROMPT_IDS = "prompt_ids"
 COLUMNS = "columns"
@@ -24,16 +24,13 @@ def collate_prompts(examples: Sequence[Encoded]) -> Batch:
     }
 
 
-def collate_completions(
-    prompts: Sequence[Sequence[int]], completions: Sequence[Completion], pad_id: int
-) -> Batch:
-    """input_ids, attention_mask and labels [B, T] of prompts with their completions, which are learned."""
+def collate_samples(samples: Sequence[Sample], pad_id: int) -> Batch:
+    """input_ids, attention_mask and labels [B, T] of prompts with what follows; drawn tokens are learned."""
     examples = []
-    for prompt, completion in zip(prompts, completions, strict=True):
-        ids = np.asarray([*prompt, *completion.token_ids], dtype=np.int32)
-        labels = ids.copy()
-        labels[: len(prompt)] = IGNORE_INDEX
-        examples.append(Encoded(ids, labels))
+    for sample in samples:
+        ids = np.asarray([*sample.prompt_ids, *sample.completion.token_ids], dtype=np.int32)
+        drawn = np.asarray([False] * len(sample.prompt_ids) + sample.completion.drawn, dtype=bool)
+        examples.append(Encoded(ids, np.where(drawn, ids, np.int32(IGNORE_INDEX))))
     return collate_padded(examples, pad_id)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from swift.core.config.schema import Config, Names, NonNegative
+from swift.core.config.named import Named, NamedParts
+from swift.core.config.schema import Config, NonNegative
 from swift.rlhf.algorithms import ALGORITHMS
+
+ENVIRONMENT = "environment"  # name of the rewards that a rollout gives
 
 _UNFILTERED = "a filtered draw comes from another distribution than the one that trains"
 
@@ -19,12 +22,23 @@ class GRPOConfig(Config):
     completions.
     """
 
-    reward_funcs: Names = Field(
-        default_factory=list, description="rewards by name; their weighted sum counts"
+    reward_funcs: NamedParts = Field(
+        default_factory=list,
+        description="rewards: a name, {name, config}, or a list of them; their weighted sum counts",
     )
     reward_weights: list[float] | None = Field(None, description="factor of each reward; default: 1 for each")
     num_generations: PositiveInt = Field(8, description="completions of each prompt that are compared")
-    max_completion_length: PositiveInt = Field(256, description="longest completion, in tokens")
+    max_completion_length: PositiveInt = Field(
+        256, description="longest completion, in tokens; with a rollout all answers of a sample together"
+    )
+    rollout: str | None = Field(
+        None, description="registered environment or multi-turn scheduler; default: one answer a prompt"
+    )
+    rollout_config: dict[str, Any] = Field(default_factory=dict, description="its arguments")
+    max_turns: PositiveInt = Field(8, description="answers of a sample; needs a rollout")
+    max_rollout_length: PositiveInt | None = Field(
+        None, description="tokens behind the prompt, replies of the rollout included; default: any number"
+    )
     temperature: float = Field(1.0, gt=0, description="of the sampling; enters the log-probabilities as well")
     top_p: float = Field(1.0, description="only 1: tokens are drawn from the very distribution that trains")
     top_k: int = Field(0, description="only 0: tokens are drawn from the very distribution that trains")
@@ -46,11 +60,12 @@ class GRPOConfig(Config):
 
     @field_validator("reward_funcs")
     @classmethod
-    def _some_reward(cls, value: list[str]) -> list[str]:
-        if not value:
-            raise ValueError("name at least one reward, such as exact_match")
-        if len(set(value)) < len(value):
+    def _distinct(cls, value: list[Named]) -> list[Named]:
+        names = [item.name for item in value]
+        if len(set(names)) < len(names):
             raise ValueError("a reward is named twice: give it a weight instead")
+        if ENVIRONMENT in names:
+            raise ValueError(f"{ENVIRONMENT!r} is what the rewards of a rollout are called")
         return value
 
     @field_validator("loss_type")
@@ -75,13 +90,34 @@ class GRPOConfig(Config):
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> GRPOConfig:
+    def _rewarded(self) -> GRPOConfig:
+        if not self.reward_funcs and self.rollout is None:
+            raise ValueError("name at least one reward, such as exact_match")
         if self.reward_weights is not None and len(self.reward_weights) != len(self.reward_funcs):
             raise ValueError(
                 f"{len(self.reward_weights)} reward_weights for {len(self.reward_funcs)} reward_funcs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GRPOConfig:
         if self.num_generations < 2 and self.advantage_baseline != "none":
             raise ValueError(
                 "num_generations must be at least 2: a group of one has no better or worse completion"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rolled_out(self) -> GRPOConfig:
+        if self.rollout is None:
+            given = {"rollout_config", "max_turns", "max_rollout_length"} & self.model_fields_set
+            changed = sorted(
+                name
+                for name in given
+                if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True)
+            )
+            if changed:
+                raise ValueError(f"{changed[0]} needs a rollout: name one")
+        elif self.max_rollout_length is not None and self.max_rollout_length < self.max_completion_length:
+            raise ValueError("max_rollout_length must be at least max_completion_length")
         return self

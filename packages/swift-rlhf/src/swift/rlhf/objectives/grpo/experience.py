@@ -12,26 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from swift.core.console import say
-from swift.core.protocols import Engine, Reward
-from swift.core.registry import engines
+from swift.core.protocols import Reward
 from swift.core.train.evaluate import evaluation_mode, to_device
-from swift.core.types import Batch, SamplingParams
+from swift.core.types import Batch
 from swift.rlhf.advantage.baseline import BASELINES
 from swift.rlhf.advantage.discount import discounted
 from swift.rlhf.advantage.scale import SCALES, group_std
 from swift.rlhf.logprobs import batch_logprobs, learned
 from swift.rlhf.objectives.grpo.batch import (
     COLUMNS,
-    MESSAGES,
     PROMPT_IDS,
     aligned_columns,
-    collate_completions,
+    collate_samples,
     repeat,
 )
-from swift.rlhf.objectives.grpo.config import GRPOConfig
+from swift.rlhf.objectives.grpo.config import ENVIRONMENT, GRPOConfig
+from swift.rlhf.objectives.grpo.sampler import Sampler
 from swift.rlhf.reference import Reference
-from swift.rlhf.reward.score import combine, find_rewards, score
-from swift.rlhf.rollout import Completion, roll_out
+from swift.rlhf.reward.score import Rewards, combine
+from swift.rlhf.rollout.episodes import Sample
 
 if TYPE_CHECKING:
     from swift.core.train.context import ObjectiveContext
@@ -59,11 +58,12 @@ class Experience:
         self.config = config
         self.context = context
         self.pad_id = context.tokenizer.pad_token_id or 0
-        registered = find_rewards([name for name in config.reward_funcs if name not in rewards])
-        self.rewards = {name: rewards.get(name) or registered[name] for name in config.reward_funcs}
-        self.weights = config.reward_weights or [1.0] * len(self.rewards)
+        self.rewards = Rewards(config.reward_funcs, rewards, context.parts)
+        self.weights = config.reward_weights or [1.0] * len(config.reward_funcs)
+        self.sampler = Sampler(config, context)
+        if config.rollout is not None:
+            self.weights = [*self.weights, 1.0]
         self.reference = Reference(context.load_reference, context.model_config)
-        self._engine: Engine | None = None
         self._equal_before = False
 
     def gather(self, model: nn.Module, batches: Sequence[Batch], step: int) -> list[Batch]:
@@ -76,16 +76,16 @@ class Experience:
         G = self.config.num_generations
         prompts = [prompt for batch in batches for prompt in batch[PROMPT_IDS]]
         rows = [row for batch in batches for row in batch[COLUMNS]]
-        completions = self._roll_out(model, prompts, step)
-        scores = self._score(prompts, rows, completions)
+        samples = self.sampler.draw(model, prompts, rows, step)
+        scores = self._score(samples, rows)
         rewards_PG = torch.tensor(combine(scores, self.weights)).view(len(prompts), G)
         self._diagnose(rewards_PG)
-        row_metrics = self._row_metrics(scores, rewards_PG, completions)
+        row_metrics = self._row_metrics(scores, rewards_PG, samples)
         advantages_B = self._advantages(rewards_PG).flatten()
         ready, start = [], 0
         for batch in batches:
             part = slice(start, start + len(batch[PROMPT_IDS]) * G)
-            made = collate_completions(repeat(batch[PROMPT_IDS], G), completions[part], self.pad_id)
+            made = collate_samples(samples[part], self.pad_id)
             made["advantages"] = discounted(advantages_B[part], learned(made), self.config.gamma)
             made = to_device(made, cast(torch.device, self.context.device))
             made[ROW_METRICS] = {name: values[part] for name, values in row_metrics.items()}
@@ -94,45 +94,18 @@ class Experience:
         return ready
 
     def close(self) -> None:
-        """Free the engine."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        """Free the engine and the environments."""
+        self.sampler.close()
 
-    def _roll_out(self, model: nn.Module, prompts: Sequence[Sequence[int]], step: int) -> list[Completion]:
-        context, config = self.context, self.config
-        with evaluation_mode(model):
-            if self._engine is None:
-                self._engine = engines.build(
-                    context.engine_name, model, context.tokenizer, config=context.engine_config
-                )
-            self._engine.update_weights()  # the optimiser has changed them in place
-            return roll_out(
-                self._engine,
-                prompts,
-                config.num_generations,
-                SamplingParams(max_tokens=config.max_completion_length, temperature=config.temperature),
-                seed=context.seed,
-                step=step,
-                first_index=context.rank * len(prompts) * config.num_generations,
-            )
-
-    def _score(
-        self,
-        prompts: Sequence[Sequence[int]],
-        rows: Sequence[dict[str, Any]],
-        completions: Sequence[Completion],
-    ) -> dict[str, list[float]]:
-        G = self.config.num_generations
-        turns = [
-            row.get(MESSAGES) or self._as_turn(prompt) for prompt, row in zip(prompts, rows, strict=True)
-        ]
-        texts = [completion.text for completion in completions]
-        return score(self.rewards, repeat(turns, G), texts, aligned_columns(repeat(rows, G)))
-
-    def _as_turn(self, prompt: Sequence[int]) -> list[dict[str, str]]:
-        """A plain-text prompt as rewards read it."""
-        return [{"role": "user", "content": self.context.tokenizer.decode(prompt)}]
+    def _score(self, samples: Sequence[Sample], rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+        """Rewards by name; they read a sample's last answer, and the turns before it as its prompt."""
+        columns = aligned_columns(repeat(rows, self.config.num_generations))
+        scores = self.rewards(
+            [sample.messages for sample in samples], [sample.completion.text for sample in samples], columns
+        )
+        if self.config.rollout is not None:
+            scores[ENVIRONMENT] = [sample.reward for sample in samples]
+        return scores
 
     def _advantages(self, rewards_PG: Tensor) -> Tensor:
         config = self.config
@@ -140,17 +113,20 @@ class Experience:
         return centred_PG / SCALES[config.scale_rewards](rewards_PG, config.std_epsilon)
 
     def _row_metrics(
-        self, scores: Mapping[str, Sequence[float]], rewards_PG: Tensor, completions: Sequence[Completion]
+        self, scores: Mapping[str, Sequence[float]], rewards_PG: Tensor, samples: Sequence[Sample]
     ) -> dict[str, Tensor]:
         """What is reported, one value a completion; a group's value counts for each of its completions."""
         std_PG = group_std(rewards_PG).expand_as(rewards_PG)
         equal_PG = equal_groups(rewards_PG).unsqueeze(1).expand_as(rewards_PG)
+        completions = [sample.completion for sample in samples]
+        several = {"turns": torch.tensor([float(sample.turns) for sample in samples])}
         return {
             "reward": rewards_PG.flatten(),
             "reward_std": std_PG.flatten(),
             "frac_reward_zero_std": equal_PG.flatten().float(),
-            "completion_length": torch.tensor([float(len(item.token_ids)) for item in completions]),
+            "completion_length": torch.tensor([float(sum(item.drawn)) for item in completions]),
             "completion_clipped": torch.tensor([float(not item.complete) for item in completions]),
+            **(several if self.config.rollout is not None else {}),
             **{f"rewards/{name}": torch.tensor(values) for name, values in scores.items()},
         }
 

@@ -13,22 +13,31 @@ from swift.core.types import GenerationRequest, SamplingParams, TokenDelta
 
 @dataclass
 class Completion:
-    """What an engine wrote for one prompt.
+    """What comes after one prompt.
 
     Attributes:
-        token_ids: new tokens as they were drawn, the closing EOS included.
-        text: the same without special tokens.
-        complete: ended by itself, not by max_tokens.
+        token_ids: tokens as they were drawn, the closing EOS included; between the answers of several turns
+            also what an environment replied.
+        drawn: for each token whether the model drew it.
+        text: the (last) answer without special tokens.
+        complete: ended by itself, not by a limit.
     """
 
     token_ids: list[int] = field(default_factory=list)
     text: str = ""
     complete: bool = False
+    drawn: list[bool] = field(default_factory=list)
+
+    def add(self, token_ids: Sequence[int], *, drawn: bool) -> None:
+        """Go on with these tokens."""
+        self.token_ids.extend(token_ids)
+        self.drawn.extend([drawn] * len(token_ids))
 
 
-def request_seed(seed: int, step: int, index: int) -> int:
+def request_seed(seed: int, step: int, index: int, turn: int = 0) -> int:
     """Seed of one request: repeated by a resumed run, unrelated to those of other steps and requests."""
-    digest = hashlib.sha256(f"{seed}/{step}/{index}".encode()).digest()
+    numbers = (seed, step, index, turn) if turn else (seed, step, index)
+    digest = hashlib.sha256("/".join(map(str, numbers)).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
 
 
@@ -51,14 +60,25 @@ def roll_out(
     Raises:
         EngineError: a request failed or never finished.
     """
-    requests = [
-        GenerationRequest(
-            request_id=str(index),
-            prompt_ids=tuple(prompts[index // num_generations]),
-            sampling=replace(sampling, seed=request_seed(seed, step, first_index + index)),
-        )
-        for index in range(len(prompts) * num_generations)
-    ]
+    return generate(
+        engine,
+        [
+            GenerationRequest(
+                request_id=str(index),
+                prompt_ids=tuple(prompts[index // num_generations]),
+                sampling=replace(sampling, seed=request_seed(seed, step, first_index + index)),
+            )
+            for index in range(len(prompts) * num_generations)
+        ],
+    )
+
+
+def generate(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Completion]:
+    """The completion of each request, in order.
+
+    Raises:
+        EngineError: a request failed or never finished.
+    """
     completions = {request.request_id: Completion() for request in requests}
     unfinished = set(completions)
     for delta in engine.generate(requests):
@@ -71,7 +91,7 @@ def roll_out(
 
 
 def _extend(completion: Completion, delta: TokenDelta) -> None:
-    completion.token_ids.extend(delta.token_ids)
+    completion.add(delta.token_ids, drawn=True)
     completion.text += delta.text
     if delta.finish_reason in ("error", "abort"):
         raise EngineError(f"roll-out {delta.request_id} failed: {delta.error or delta.finish_reason}")
