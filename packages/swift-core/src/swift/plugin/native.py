@@ -27,7 +27,7 @@ class _Native:
     path: Path
 
 
-_loaded: dict[str, _Native] = {}
+_loaded: dict[tuple[str, str], _Native] = {}  # by name and digest
 _provided: dict[str, ModuleType] = {}
 
 
@@ -55,11 +55,12 @@ def load_native(path: Path, *, build_root: Path | None = None) -> ModuleType:
         library = root / f"{name}-{digest[:16]}" / f"{name}.so"
         if not library.is_file():
             place_copy(path, library)
-    if digest in _loaded:
-        _register_again(_loaded[digest].components)
+    key = (name, digest)
+    if key in _loaded:
+        _register_again(_loaded[key].components)
     else:
-        _loaded[digest] = _load(name, library, path.resolve(), digest)
-    return _loaded[digest].module
+        _loaded[key] = _load(name, library, path.resolve(), digest)
+    return _loaded[key].module
 
 
 def import_name(path: Path) -> str:

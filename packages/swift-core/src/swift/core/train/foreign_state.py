@@ -51,8 +51,8 @@ def find_state_access(foreign: Any) -> StateAccess | None:
         return StateAccess("state_dict()", lambda target: target.state_dict(), _load_state_dict)
     kind = type(foreign)
     # Every object has the __getstate__ of object since Python 3.11; it knows nothing of a C++ value.
-    own = getattr(kind, "__getstate__", None) is not getattr(object, "__getstate__")
-    if own and hasattr(kind, "__setstate__"):
+    inherited: Any = object.__getstate__
+    if getattr(kind, "__getstate__", None) is not inherited and hasattr(kind, "__setstate__"):
         return StateAccess("__getstate__()", lambda target: target.__getstate__(), _set_state)
     return None
 
