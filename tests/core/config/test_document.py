@@ -178,3 +178,19 @@ def test_malformed_override(assignment: str) -> None:
 def test_override_below_a_value() -> None:
     with pytest.raises(ConfigError, match="'max_steps' holds a value, not keys"):
         overridden(TEXT, "train.max_steps.deep=1")
+
+
+def test_section_that_is_short_for_a_key_takes_overrides_of_others() -> None:
+    document = parse_document("plugins: [a.py]\n")
+    override(document, "plugins.reload=true")
+    assert document.values["plugins"] == {"load": ["a.py"], "reload": True}
+    override(document, "plugins=b.py")
+    assert document.values["plugins"] == {"load": "b.py", "reload": True}
+
+
+def test_override_with_a_colon_is_a_text_and_with_braces_a_mapping() -> None:
+    document = parse_document("")
+    override(document, "infer.system=You are: helpful")
+    override(document, "train.loss_config={gamma: 2.0}")
+    assert document.values["infer"]["system"] == "You are: helpful"
+    assert document.values["train"]["loss_config"] == {"gamma": 2.0}

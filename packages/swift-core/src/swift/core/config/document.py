@@ -14,6 +14,9 @@ from swift.core.errors import ConfigError
 
 KeyPath = tuple[str, ...]
 
+SHORT_FOR = {"plugins": "load"}
+"""Sections whose plain value is short for one of their keys: plugins: [a.py] says {load: [a.py]}."""
+
 
 class _Loader(yaml.SafeLoader):
     """YAML as people write it: 1e-4 is a number (YAML 1.1 asks for 1.0e-4 and would keep the text)."""
@@ -123,11 +126,15 @@ def _key(node: yaml.Node, loader: _Loader) -> str:
 def override(document: Document, assignment: str) -> None:
     """Apply "section.key=value" in place; the value is read as YAML, so lists and numbers work.
 
+    A section of SHORT_FOR needs no key: "plugins=mine.py".
+
     Raises:
         ConfigError: no "=", no section, or a key below a plain value.
     """
     key, separator, raw = assignment.partition("=")
     path = tuple(part.strip() for part in key.split("."))
+    if len(path) == 1 and path[0] in SHORT_FOR:
+        path = (*path, SHORT_FOR[path[0]])
     if not separator or len(path) < 2 or not all(path):
         raise ConfigError(
             f"override {assignment!r} is not of the form section.key=value", "for example train.max_steps=20"
@@ -136,9 +143,13 @@ def override(document: Document, assignment: str) -> None:
         value = yaml.load(raw, Loader=_Loader) if raw else None
     except yaml.YAMLError:
         value = raw  # such as a path with a colon: take it literally
+    if isinstance(value, dict) and not raw.lstrip().startswith("{"):
+        value = raw  # a sentence with a colon is not a mapping
     values = document.values
     for part in path[:-1]:
         below = values.setdefault(part, {})
+        if part in SHORT_FOR and isinstance(below, str | list):
+            below = values[part] = {SHORT_FOR[part]: below}
         if below is None:
             below = values[part] = {}
         if not isinstance(below, dict):

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from swift.core.config.document import Document, override, read_document
+from swift.core.config.document import SHORT_FOR, Document, override, read_document
 from swift.core.config.schema import (
     CheckpointConfig,
     Config,
@@ -173,8 +173,8 @@ def _section_values(document: Document, section: str) -> dict[str, Any]:
     values = document.values.get(section)
     if values is None:
         return {}
-    if section == "plugins" and isinstance(values, str | list):
-        return {"load": values}
+    if section in SHORT_FOR and isinstance(values, str | list):
+        return {SHORT_FOR[section]: values}
     if not isinstance(values, dict):
         raise ConfigError(
             f"{document.place((section,))}: section {section!r} holds {values!r}, not keys",
