@@ -1,0 +1,91 @@
+"""A live plugin's process with what belongs to it on the run's side."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from swift.plugin.sandbox.channel import Message, ParentChannel
+from swift.plugin.sandbox.limits import SandboxLimits
+from swift.plugin.sandbox.placement import Placement
+from swift.plugin.sandbox.scratch import ScratchMeter
+from swift.plugin.sandbox.spawn import spawn
+
+_MAX_ANSWER = 16 * 2**20  # bytes of JSON; tensors do not count
+
+
+class Running:
+    """Starts the process. Its requests raise TimeoutError, ChannelError and ScratchFull; see process.py.
+
+    Attributes:
+        owner: id of the process that started it; a fork of that must leave it alone.
+        placement: where it finds tensors.
+        offers: what the plugin registered.
+    """
+
+    def __init__(self, path: Path, limits: SandboxLimits, native: Mapping[str, Path]) -> None:
+        spawned = spawn(path, limits, native)
+        self.owner = os.getpid()
+        self.process = spawned.process
+        self._scratch = ScratchMeter(spawned.scratch, limits.file_bytes)
+        self._channel = ParentChannel(spawned.connection, spawned.output, self._scratch.check, _MAX_ANSWER)
+        self.placement = Placement(self.request, limits.timeout)
+        self.offers: list[Any] = []
+        self._number = 0
+        self._clean = weakref.finalize(self, _clean_up, self.owner, spawned.process, spawned.scratch)
+
+    def hello(self, seconds: float) -> Message:
+        """What the process says once it is locked down, or why it is not."""
+        return self._channel.receive(0, time.perf_counter() + seconds)
+
+    def request(self, message: Message, seconds: float, descriptors: tuple[int, ...] = ()) -> Message:
+        """Send a call, wait for its answer."""
+        self._number += 1
+        deadline = time.perf_counter() + seconds
+        self._channel.send(self._number, message, deadline, descriptors)
+        answer = self._channel.receive(self._number, deadline)
+        self._scratch.check()
+        return answer
+
+    def wake(self) -> None:
+        """Let the process get up while the tensors of the call that follows are still being copied."""
+        with contextlib.suppress(TimeoutError):  # its buffer is full, so it is awake
+            self._channel.send(0, {"op": "wake"}, time.perf_counter())
+
+    def wait(self, seconds: float) -> int | None:
+        """Its status once it has ended, None if it does not."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self) -> str:
+        """Kill the process, reap it, remove its folder; what it printed last."""
+        _kill(self.process)
+        printed = self._channel.output_tail()
+        self._channel.close()
+        self._clean()
+        return printed
+
+    def disown(self) -> None:
+        """Close this fork's copies of the descriptors, and leave the process to its owner."""
+        self._clean.detach()
+        self._channel.close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()  # does nothing to one that has been reaped
+    process.wait()
+
+
+def _clean_up(owner: int, process: subprocess.Popen[bytes], scratch: Path) -> None:
+    if os.getpid() == owner:
+        _kill(process)
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,142 @@
+"""The plugin's side of the protocol: calls in, results out."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from swift.plugin.python import run_python
+from swift.plugin.sandbox.channel import ChildChannel, Message
+from swift.plugin.sandbox.contents import unpack
+from swift.plugin.sandbox.evaluate import LossCalls, filter_row, metric_result, reward_result
+from swift.plugin.sandbox.offers import describe
+from swift.plugin.sandbox.shared import Arena
+from swift.plugin.transaction import Registered, registering
+
+
+class NativeFinder(MetaPathFinder):
+    """Finds built modules by name, without their folders on sys.path.
+
+    Args:
+        files: module name -> shared library.
+    """
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = files
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """The module of that name, if it is one of them."""
+        file = self._files.get(fullname)
+        if file is None:
+            return None
+        loader = importlib.machinery.ExtensionFileLoader(fullname, str(file))
+        return importlib.util.spec_from_file_location(fullname, file, loader=loader)
+
+
+class Server:
+    """Holds the plugin's objects and answers one call after the other."""
+
+    def __init__(self, channel: ChildChannel, path: Path, native: Mapping[str, Path]) -> None:
+        self.path = path
+        self._channel = channel
+        self._native = dict(native)
+        if path.suffix == ".so":
+            self._native[_module_name(path)] = path
+        self._arenas: dict[int, Arena] = {}
+        self._components: Registered = []
+        self._instances: dict[int, Any] = {}
+        self._losses = LossCalls(self._arenas)
+        self._operations: dict[str, Callable[[Message], Message]] = {
+            "load": self._load,
+            "build": self._build,
+            "arena": self._arena,
+            "loss": self._loss,
+            "backward": self._losses.backward,
+            "metric": self._metric,
+            "reward": self._reward,
+            "filter": self._filter,
+        }
+
+    def run(self) -> None:
+        """Answer until the channel closes.
+
+        Raises:
+            ChannelClosed: the run is gone.
+        """
+        while True:
+            number, message = self._channel.receive()
+            if message["op"] == "wake":
+                continue  # the call itself follows at once, and finds this process awake
+            try:
+                answer = self._operations[message["op"]](message)
+            except BaseException as error:  # noqa: BLE001 (a plugin may raise anything; the run is told)
+                answer = {"error": self._failure(error)}
+            self._channel.send(number, answer)
+
+    def _failure(self, error: BaseException) -> Message:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(self.path)]
+        return {"type": type(error).__name__, "text": str(error)[:4000], "line": lines[-1] if lines else None}
+
+    def _load(self, message: Message) -> Message:
+        sys.meta_path.insert(0, NativeFinder(self._native))
+        with registering() as components:
+            if self.path.suffix == ".so":
+                importlib.import_module(_module_name(self.path))
+            else:
+                run_python(self.path)
+        self._components = components
+        return {"offers": [describe(kind, component) for kind, component in components]}
+
+    def _build(self, message: Message) -> Message:
+        kind, component = self._components[message["offer"]]
+        target = component.load()
+        config = message["config"]
+        if isinstance(target, type):
+            part = target(**config)
+        else:
+            part = partial(target, **config) if config else target
+        if not callable(part):
+            raise TypeError(f"{kind} {component.name!r} is a {type(part).__name__}, which cannot be called")
+        self._instances[message["id"]] = part
+        return {"accepts": [str(name) for name in part.accepts]} if hasattr(part, "accepts") else {}
+
+    def _arena(self, message: Message) -> Message:
+        descriptor = self._channel.descriptors.pop()
+        self._arenas[message["id"]] = Arena(descriptor, message["bytes"])
+        os.close(descriptor)
+        for dropped in message["drop"]:
+            self._arenas.pop(dropped, None)
+        return {}
+
+    def _loss(self, message: Message) -> Message:
+        return self._losses.forward(self._instances[message["id"]], message)
+
+    def _metric(self, message: Message) -> Message:
+        arguments = unpack(message["arguments"], self._arenas)
+        result = self._instances[message["id"]](*arguments["given"], **arguments["extras"])
+        return {"result": metric_result(result)}
+
+    def _reward(self, message: Message) -> Message:
+        given = message["arguments"]
+        result = self._instances[message["id"]](*given["given"], **given["extras"])
+        return {"result": reward_result(result)}
+
+    def _filter(self, message: Message) -> Message:
+        function = partial(self._instances[message["id"]], **message["config"])
+        return {"result": [filter_row(function, row) for row in message["rows"]]}
+
+
+def _module_name(path: Path) -> str:
+    return path.name.partition(".")[0]
