@@ -149,6 +149,11 @@ class Registry:
         """Put back what registered() returned."""
         self._registered = dict(components)
 
+    def distribution(self, name: str) -> str | None:
+        """The installed package that offers a name by an entry point."""
+        entry = self._offered.get(name)
+        return entry.dist.name if entry is not None and entry.dist is not None else None
+
     def all(self) -> list[Component]:
         """Every component, loaded from its entry point, sorted by name."""
         return [self.get(name) for name in self.names()]

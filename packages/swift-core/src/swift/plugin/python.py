@@ -57,7 +57,8 @@ def import_error(what: str, path: Path | None, error: Exception, remedy: str = "
     line = _line(path, error)
     place = f"{what}:{line}" if line else what
     if isinstance(error, SwiftError):
-        return PluginError(f"plugin {place}: {error.problem}", error.remedy)
+        named = "" if place in error.problem else f"plugin {place}: "
+        return PluginError(f"{named}{error.problem}", error.remedy)
     return ConfigError(
         f"plugin {place} cannot be imported: {type(error).__name__}: {error}",
         remedy or _remedy(path, error),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from swift.core import registry
 from swift.core.registry import Component, Registry
+from swift.plugin.contract.signature import check_signature
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -33,7 +34,9 @@ def _decorator(kind: Registry) -> Callable[..., Callable[[Target], Target]]:
         def keep(target: Target) -> Target:
             summary = (target.__doc__ or "").strip().partition("\n")[0]
             place = _place(sys._getframe(1))
-            kind.register(Component(name, target, config, summary, tuple(attributes.items()), place))
+            component = Component(name, target, config, summary, tuple(attributes.items()), place)
+            check_signature(kind.kind, component)
+            kind.register(component)
             return target
 
         return keep
@@ -47,6 +50,7 @@ def _decorator(kind: Registry) -> Callable[..., Callable[[Target], Target]]:
 
         Raises:
             RegistryError: the name is taken, or a key is claimed differently.
+            PluginError: its signature does not fit the kind's contract.
         """
     return register
 

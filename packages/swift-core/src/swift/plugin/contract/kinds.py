@@ -16,14 +16,23 @@ LAYOUTS = {
     "classes": "class logits [B, C] and labels int64 [B]",
     "multi_label": "class logits [B, C] and labels of 0.0 and 1.0 [B, C]",
     "regression": "values [B] and labels float [B]",
+    "pairs": "similarities [P] and true similarities or relevances float [P]",
+    "candidates": "cosines with every candidate [N, M] and the positive's column int64 [N]",
+    "lists": "scores [G, K], padded with -1e4, and relevances [G, K], padded with 0",
 }
 """What a loss can be made for; it has to fit one of them."""
+
+FORMS = ("pairs", "candidates", "lists")
+"""Layouts that a loss names at its registration: register_loss(NAME, form=...)."""
 
 LAYOUT_SETTINGS = {
     "tokens": "any stage that learns tokens, such as train.stage=sft",
     "classes": "data.task_type=seq_cls and labels as whole numbers",
     "multi_label": "data.task_type=seq_cls and labels as lists of 0/1",
     "regression": "data.task_type=seq_cls and labels as decimal numbers",
+    "pairs": "data.task_type=embedding or reranker",
+    "candidates": "data.task_type=embedding",
+    "lists": "data.task_type=reranker",
 }
 """The settings under which a loss gets a layout."""
 
@@ -100,7 +109,7 @@ CONTRACTS: dict[str, Contract] = {
         Contract(
             "filter",
             "data: {filters: [NAME]}",
-            "True or None to keep the row, False to drop it, or the row that takes its place",
+            "True to keep the row, False or None to drop it, or the row (a dictionary) that takes its place",
             called=("row",),
         ),
         Contract(

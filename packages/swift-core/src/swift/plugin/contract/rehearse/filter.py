@@ -31,7 +31,7 @@ def check_filter_value(component: Component, value: Any) -> None:
         "filter",
         component,
         f"returned a {type(value).__name__}",
-        "return True or None to keep the row, False to drop it, or a dictionary in its place",
+        "return True to keep the row, False or None to drop it, or a dictionary in its place",
     )
 
 
@@ -59,7 +59,7 @@ def _answers(made: Made) -> str:
             raise made.fault(
                 f"returned {first!r} and then {second!r} for the same row", "remove what is random"
             )
-        verdicts.append("drops" if first is False else "replaces" if isinstance(first, dict) else "keeps")
+        verdicts.append("keeps" if first is True else "replaces" if isinstance(first, dict) else "drops")
     if not verdicts:
         raise NotApplicable(f"it reads columns of your own data: {', '.join(sorted(lacking))}")
     return ", ".join(verdicts)

@@ -15,7 +15,7 @@ from swift.core.registry import Component
 from swift.core.types import IGNORE_INDEX
 from swift.plugin.contract.check import NotApplicable, Rehearsal
 from swift.plugin.contract.fault import fault
-from swift.plugin.contract.kinds import LAYOUT_SETTINGS, LAYOUTS
+from swift.plugin.contract.kinds import FORMS, LAYOUT_SETTINGS, LAYOUTS
 from swift.plugin.contract.rehearse.call import Made, guarded
 from swift.plugin.contract.signature import accepted_extras, check_signature
 
@@ -54,7 +54,8 @@ def loss_inputs(
     labels_BT[-1, -1] = IGNORE_INDEX
     mask_BT = torch.ones_like(labels_BT)
     mask_BT[-1, -1] = 0
-    shape = {"tokens": (ROWS, TOKENS, VOCABULARY), "regression": (ROWS,)}.get(layout, (ROWS, classes))
+    one_a_row = dict.fromkeys(("regression", "pairs"), (ROWS,))
+    shape = {"tokens": (ROWS, TOKENS, VOCABULARY), **one_a_row}.get(layout, (ROWS, classes))
     logits = torch.randn(shape, generator=generator).to(device, dtype).requires_grad_()
     hidden_BTH = torch.randn((ROWS, TOKENS, HIDDEN), generator=generator).to(device, dtype).requires_grad_()
     inputs = (
@@ -85,11 +86,23 @@ def _targets(layout: str, labels_BT: Tensor, classes: int, generator: torch.Gene
     if layout == "tokens":
         targets_BT = labels_BT[:, 1:]
         return targets_BT[targets_BT != IGNORE_INDEX]
-    if layout == "classes":
+    if layout in ("classes", "candidates"):
         return torch.arange(ROWS) % classes
-    if layout == "multi_label":
+    if layout in ("multi_label", "lists"):
         return (torch.arange(ROWS * classes).reshape(ROWS, classes) % 2).float()
+    if layout == "pairs":
+        return torch.arange(ROWS) % 2.0
     return torch.randn(ROWS, generator=generator)
+
+
+def layouts_of(component: Component) -> tuple[str, ...]:
+    """The layouts that a loss may be made for: the form that it was registered with, or any that has none."""
+    form = dict(component.attributes).get("form")
+    if form is None:
+        return tuple(layout for layout in LAYOUTS if layout not in FORMS)
+    if form not in FORMS:
+        raise fault("loss", component, f"is registered with form={form!r}", f"one of {', '.join(FORMS)}")
+    return (str(form),)
 
 
 def rehearse_loss(
@@ -115,7 +128,9 @@ def rehearse_loss(
     try:
         _rehearse(loss, component, loss_inputs(layout, classes=classes, dtype=dtype, device=device))
     except PluginError as error:
-        others = [other for other in LAYOUTS if other != layout and _fits(loss, component, other)]
+        others = [
+            other for other in layouts_of(component) if other != layout and _fits(loss, component, other)
+        ]
         if not others:
             raise
         fitting = " or ".join(f"with {LAYOUT_SETTINGS[other]} ({LAYOUTS[other]})" for other in others)
@@ -256,10 +271,11 @@ def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
     """It builds; it fits at least one layout; in bfloat16 and on a GPU too."""
     made = Made("loss", component, config)
     yield "builds", made.build
-    results = {layout: _outcome(made, layout) for layout in LAYOUTS}
+    results = {layout: _outcome(made, layout) for layout in layouts_of(component)}
     fitting = [layout for layout, error in results.items() if error is None]
     if len({str(error) for error in results.values()}) == 1 and not fitting:
-        yield "on inputs of any kind", lambda: _report("tokens", results["tokens"], False)
+        layout = next(iter(results))
+        yield "on inputs of any kind", lambda: _report(layout, results[layout], False)
         return
     for layout, error in results.items():
         yield f"on {layout.replace('_', '-')}", functools.partial(_report, layout, error, bool(fitting))
