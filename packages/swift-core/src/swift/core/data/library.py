@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from swift.core.data.source import BUILDERS, Source
+from swift.core.data.names import HubDataset
+from swift.core.data.registered import registered_rows
+from swift.core.data.source import Source
+from swift.core.data.source_local import BUILDERS
 from swift.core.errors import DataError
-from swift.core.registry import datasets as registered
 
 
 def file_rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -26,51 +28,59 @@ def file_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def foreign_rows(source: Source, split: str) -> Iterable[Any]:
+    """Rows that are not read from files of ours; conversations where a registered data set yields them."""
     if source.kind == "registered":
-        return iter(registered.build(source.name))  # type: ignore[no-any-return]
+        return registered_rows(source)
     if source.kind == "saved":
         return _saved_rows(source, split)
     return _hub_rows(source, split)
 
 
 def _saved_rows(source: Source, split: str) -> Iterator[Any]:
+    for folder in source.files:
+        yield from _saved_folder_rows(folder, split)
+
+
+def _saved_folder_rows(folder: Path, split: str) -> Iterator[Any]:
     import datasets
 
-    with _Explained(str(source.files[0]), "the folder must come from Dataset.save_to_disk"):
-        loaded = datasets.load_from_disk(str(source.files[0]))
+    with _Explained(str(folder), "the folder must come from Dataset.save_to_disk"):
+        loaded = datasets.load_from_disk(str(folder))
         if isinstance(loaded, datasets.DatasetDict):
             if split not in loaded:
-                raise DataError(
-                    f"{source.files[0]}: no split {split!r}", f"data.split can be {', '.join(loaded)}"
-                )
+                raise DataError(f"{folder}: no split {split!r}", f"data.split can be {', '.join(loaded)}")
             loaded = loaded[split]
         yield from loaded
 
 
 def _hub_rows(source: Source, split: str) -> Iterator[Any]:
     assert source.hub is not None
-    if source.hub_name == "modelscope":
-        yield from _modelscope_rows(source, split)
-        return
+    read = _modelscope_rows if source.hub_name == "modelscope" else _huggingface_rows
+    for subset in source.subsets or (source.hub.config,):
+        yield from read(source, source.hub, subset, source.hub.split(split))
+
+
+def _huggingface_rows(source: Source, hub: HubDataset, subset: str | None, split: str) -> Iterator[Any]:
     import datasets
 
-    hub_id = source.hub.huggingface
-    with _Explained(f"data set {source.name!r} ({hub_id} on Hugging Face)", _offline_remedy(hub_id)):
-        yield from datasets.load_dataset(hub_id, source.hub.config, split=source.hub.split(split))
+    what = f"data set {source.name!r} ({hub.huggingface} on Hugging Face)"
+    with _Explained(what, _offline_remedy(hub.huggingface)):
+        yield from datasets.load_dataset(hub.huggingface, subset, split=split)
 
 
-def _modelscope_rows(source: Source, split: str) -> Iterator[Any]:
-    assert source.hub is not None and source.hub.modelscope is not None
-    hub_id = source.hub.modelscope
+def _modelscope_rows(source: Source, hub: HubDataset, subset: str | None, split: str) -> Iterator[Any]:
+    assert hub.modelscope is not None
     try:
         from modelscope.msdatasets import MsDataset
     except ImportError:
         raise DataError(
-            f"data set {source.name!r} would come from ModelScope ({hub_id}), whose client is not installed",
+            f"data set {source.name!r} would come from ModelScope ({hub.modelscope}), whose client is not "
+            "installed",
             "pip install 'swift-core[modelscope]'",
         ) from None
-    with _Explained(f"data set {source.name!r} ({hub_id} on ModelScope)", _offline_remedy(hub_id)):
-        yield from MsDataset.load(hub_id, subset_name=source.hub.config, split=source.hub.split(split))
+    what = f"data set {source.name!r} ({hub.modelscope} on ModelScope)"
+    with _Explained(what, _offline_remedy(hub.modelscope)):
+        yield from MsDataset.load(hub.modelscope, subset_name=subset, split=split)
 
 
 def _offline_remedy(hub_id: str) -> str:

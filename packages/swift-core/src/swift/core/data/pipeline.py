@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from swift.core.config.schema import DataConfig
+from swift.core.console import say
+from swift.core.data.cache import fetch
+from swift.core.data.cache_key import cache_key
 from swift.core.data.dataset import EncodedDataset
+from swift.core.data.encode import encode_dataset
 from swift.core.data.names import Hub
 from swift.core.data.packing import PackedDataset
-from swift.core.data.sources import SourceReport, conversations, find_sources, joined
+from swift.core.data.rows import RunRows
+from swift.core.data.settings import check_settings
 from swift.core.data.stream import EncodedStream
 from swift.core.errors import DataError
 from swift.core.protocols import Template
-from swift.core.types import Conversation, Encoded, Task
+from swift.core.types import Conversation, Task
 
-CHUNK = 2000
-"""Rows encoded together: enough to share the fixed costs, few enough to bound the memory."""
+LONG_ENCODING = 60.0
+"""Seconds after which a run without data.cache_dir is told of it."""
 
 
 @dataclass(slots=True)
@@ -51,19 +56,28 @@ def build_datasets(
     folder: Path | None = None,
     hub: Hub = "huggingface",
 ) -> Datasets:
-    """Read, normalise, mix, split, encode and pack the data of a run.
+    """Read, normalise, mix, split, encode and pack the data of a run, or fetch it from the cache.
 
     Args:
         task: what the template was built for; errors mention it.
-        seed: of shuffling, splitting and mixing.
+        seed: of counts, shuffling, splitting and mixing.
         folder: where the YAML file lies; relative paths are also looked up here.
 
     Raises:
         DataError: nothing can be read or nothing is left; the message says why.
         ConfigError: settings that contradict each other.
     """
+    check_settings(data)
+    rows = RunRows(data, seed, folder, hub)
     with _collector_paused():
-        return _build(data, template, task, seed, folder, hub)
+        if data.streaming:
+            return _streamed(rows, template, task)
+        started = time.monotonic()
+        encode = functools.partial(_encoded, rows, template, task)
+        datasets = encode() if data.cache_dir is None else _cached(rows, template, task, Path(data.cache_dir))
+        if data.cache_dir is None and time.monotonic() - started > LONG_ENCODING:
+            say("data: set data.cache_dir to a folder, and later runs need not read and encode this again")
+        return _packed(datasets, data, task, seed)
 
 
 @contextmanager
@@ -78,175 +92,55 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _build(
-    data: DataConfig, template: Template, task: Task, seed: int, folder: Path | None, hub: Hub
-) -> Datasets:
-    held_out = _read(data.val_dataset_name, data, folder, hub, None, seed) if data.val_dataset_name else None
-    if data.streaming:
-        return _streamed(data, template, held_out, task, seed=seed, folder=folder, hub=hub)
-    measured_only = held_out is not None and not data.dataset_name
-    rows, reports = (
-        ([], []) if measured_only else _read(data.dataset_name, data, folder, hub, data.weights, seed)
-    )
-    if data.shuffle:
-        order = np.random.default_rng(seed).permutation(len(rows))
-        rows = [rows[index] for index in order]
-    val_rows, val_reports = held_out if held_out is not None else ([], [])
-    if held_out is None and data.split_ratio > 0:
-        rows, val_rows = split(rows, data.split_ratio)
-    summary: dict[str, Any] = {"sources": [report.to_dict() for report in reports]}
-    train = _encoded(rows, data, template, task, "train", summary, seed) if not measured_only else None
-    evaluation: EncodedDataset | PackedDataset | None = None
-    if val_rows:
-        summary["evaluation_sources"] = [report.to_dict() for report in val_reports]
-        evaluation = _encoded(val_rows, data, template, task, "evaluation", summary, None)
-    return Datasets(train, evaluation, val_rows, summary)
+def _encoded(rows: RunRows, template: Template, task: Task) -> Datasets:
+    read = rows.rows
+    summary = read.summary()
+    train = evaluation = None
+    if rows.train:
+        train, summary["train"] = encode_dataset(read.train, rows.data, template, task)
+    if read.held_out:
+        evaluation, summary["evaluation"] = encode_dataset(read.held_out, rows.data, template, task)
+    return Datasets(train, evaluation, read.held_out, summary)
 
 
-def split(rows: list[Conversation], ratio: float) -> tuple[list[Conversation], list[Conversation]]:
-    """Training rows, and the last share of the rows held out; at least one on each side.
+def _cached(rows: RunRows, template: Template, task: Task, folder: Path) -> Datasets:
+    def make() -> dict[str, Any]:
+        made = _encoded(rows, template, task)
+        return {field.name: getattr(made, field.name) for field in fields(made)}
 
-    Raises:
-        DataError: fewer than two rows.
-    """
-    if len(rows) < 2:
-        raise DataError(f"{len(rows)} row cannot be split", "set data.split_ratio=0 or add rows")
-    count = min(max(1, round(len(rows) * ratio)), len(rows) - 1)
-    return rows[:-count], rows[-count:]
-
-
-Read = tuple[list[Conversation], list[SourceReport]]
+    found = fetch(folder.expanduser(), functools.partial(cache_key, rows, template, task), make)
+    datasets = Datasets(**found.value)
+    datasets.summary["cache"] = {"entry": found.key, "hit": found.hit}
+    return datasets
 
 
-def _read(
-    names: Sequence[str],
-    data: DataConfig,
-    folder: Path | None,
-    hub: Hub,
-    weights: Sequence[float] | None,
-    seed: int,
-) -> Read:
-    sources = find_sources(names, folder, hub)
-    reports = [SourceReport(source.name) for source in sources]
-    parts = [
-        list(conversations(source, data, report)) for source, report in zip(sources, reports, strict=True)
-    ]
-    for report, part in zip(reports, parts, strict=True):
-        if not part:
-            raise DataError(
-                f"data set {report.name!r} has no usable rows (read {report.counts.read}, "
-                f"skipped {report.counts.skipped})",
-                "check the file; data.on_error=raise shows why rows were skipped",
-            )
-    return joined(parts, weights, seed), reports
-
-
-def _encoded(
-    rows: list[Conversation],
-    data: DataConfig,
-    template: Template,
-    task: Task,
-    name: str,
-    summary: dict[str, Any],
-    seed: int | None,
-) -> EncodedDataset | PackedDataset:
-    before = _statistics(template)
-    skipped: list[DataError] = []
-    samples = list(encode_rows(rows, template, data.on_error == "skip", skipped))
-    after = _statistics(template)
-    counts = {key: after[key] - before.get(key, 0) for key in ("dropped", "truncated") if key in after}
-    if not samples:
-        raise _nothing_left(rows, data, task, after, skipped)
-    dataset = EncodedDataset(samples)
-    summary[name] = {
-        "rows": len(rows),
-        "samples": len(samples),
-        "unencodable": len(skipped),
-        **counts,
-        "tokens": int(dataset.lengths.sum()),
-        "supervised_tokens": dataset.supervised_tokens,
-        "longest": int(dataset.lengths.max()),
-    }
+def _packed(datasets: Datasets, data: DataConfig, task: Task, seed: int) -> Datasets:
+    """Samples joined to packs, where packs are asked for."""
     if not data.packing or task not in ("causal_lm", "text"):
-        return dataset
-    packed = PackedDataset(dataset, data.max_length, seed)
-    summary[name] |= {"packs": len(packed), "fill": packed.fill}
-    return packed
+        return datasets
+    for name, order in (("train", seed), ("evaluation", None)):
+        samples = getattr(datasets, name)
+        if isinstance(samples, EncodedDataset):
+            packed = PackedDataset(samples, data.max_length, order)
+            datasets.summary[name] |= {"packs": len(packed), "fill": packed.fill}
+            setattr(datasets, name, packed)
+    return datasets
 
 
-def encode_rows(
-    rows: Sequence[Conversation], template: Template, skip: bool, skipped: list[DataError]
-) -> Iterator[Encoded]:
-    """Samples of all rows, chunk by chunk; skip puts the errors of bad rows aside and goes on."""
-    for start in range(0, len(rows), CHUNK):
-        chunk = rows[start : start + CHUNK]
-        try:
-            yield from template.encode(chunk)
-        except DataError:
-            if not skip:
-                raise
-            yield from _encode_one_by_one(chunk, template, skipped)
-
-
-def _encode_one_by_one(
-    rows: Sequence[Conversation], template: Template, skipped: list[DataError]
-) -> Iterator[Encoded]:
-    for row in rows:
-        try:
-            yield from template.encode([row])
-        except DataError as error:
-            skipped.append(error)
-
-
-def _statistics(template: Template) -> dict[str, int]:
-    """What the template counted so far; a user's own template need not count."""
-    statistics = getattr(template, "statistics", None)
-    names = ("dropped", "truncated", "longest", "shortest_dropped")
-    return {name: getattr(statistics, name) for name in names} if statistics is not None else {}
-
-
-def _nothing_left(
-    rows: Sequence[Conversation],
-    data: DataConfig,
-    task: Task,
-    counts: dict[str, int],
-    skipped: list[DataError],
-) -> DataError:
-    if skipped:
-        return DataError(
-            f"none of {len(rows)} rows can be encoded as {task}; the first error: {skipped[0].problem}",
-            skipped[0].remedy,
-        )
-    return DataError(
-        f"all {len(rows)} rows are longer than data.max_length={data.max_length}, or nothing in them is "
-        f"learned: {counts.get('shortest_dropped', 0)} to {counts.get('longest', 0)} tokens",
-        f"raise data.max_length, or change data.truncation={data.truncation}: "
-        "right keeps the start, left the end, split everything",
-    )
-
-
-def _streamed(
-    data: DataConfig,
-    template: Template,
-    held_out: Read | None,
-    task: Task,
-    *,
-    seed: int,
-    folder: Path | None,
-    hub: Hub,
-) -> Datasets:
-    if data.split_ratio > 0 and held_out is None:
+def _streamed(rows: RunRows, template: Template, task: Task) -> Datasets:
+    data = rows.data
+    if data.split_ratio > 0 and not rows.held_out:
         raise DataError(
             "data.split_ratio cannot hold out rows of a stream", "name held-out data in data.val_dataset_name"
         )
-    sources = find_sources(data.dataset_name, folder, hub)
-    stream = EncodedStream(
-        sources, data, template, seed=seed, packs=data.packing and task in ("causal_lm", "text")
-    )
-    summary: dict[str, Any] = {"sources": [{"name": source.name} for source in sources], "streaming": True}
-    rows, reports = held_out if held_out is not None else ([], [])
-    evaluation: EncodedDataset | PackedDataset | None = None
-    if rows:
+    packs = data.packing and task in ("causal_lm", "text")
+    stream = EncodedStream(rows.train, data, template, seed=rows.seed, packs=packs)
+    summary: dict[str, Any] = {"sources": [{"name": source.name} for source in rows.train], "streaming": True}
+    held_out, reports = rows.held_out_rows
+    datasets = Datasets(None, None, held_out, summary)
+    if held_out:
         summary["evaluation_sources"] = [report.to_dict() for report in reports]
-        evaluation = _encoded(rows, data, template, task, "evaluation", summary, None)
-    return Datasets(stream, evaluation, rows, summary)
+        datasets.evaluation, summary["evaluation"] = encode_dataset(held_out, data, template, task)
+    datasets = _packed(datasets, data, task, rows.seed)
+    datasets.train = stream
+    return datasets

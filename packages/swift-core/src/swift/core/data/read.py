@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 from swift.core.data.json_rows import read_json
 from swift.core.data.library import file_rows, foreign_rows
-from swift.core.data.source import JSON_SUFFIXES, Source, find_source
+from swift.core.data.source import Source, find_source
+from swift.core.data.source_local import JSON_SUFFIXES
 from swift.core.errors import DataError
 
 __all__ = ["ReadCounts", "Row", "Source", "find_source", "read_rows"]
@@ -22,11 +25,19 @@ Row = tuple[dict[str, Any], str]
 
 @dataclass(slots=True)
 class ReadCounts:
-    """What happened to the rows of one source."""
+    """What happened to the rows of one source.
+
+    Attributes:
+        filtered: rows that each filter dropped.
+        digest: SHA-256 of the files' bytes, or else of the rows.
+        kept: SHA-256 of the rows that filters let through; None without filters.
+    """
 
     read: int = 0
     skipped: int = 0
+    filtered: dict[str, int] = field(default_factory=dict)
     digest: Any = field(default_factory=hashlib.sha256, repr=False)
+    kept: Any = field(default=None, repr=False)
 
 
 def read_rows(
@@ -78,21 +89,30 @@ def _items(source: Source, split: str, counts: ReadCounts) -> Iterator[tuple[Any
     for index, row in enumerate(rows):
         if isinstance(row, dict):
             counts.digest.update(canonical_bytes(row))
-        yield row, f"{source.name}[{index}]"
+        yield row, f"{source.label}[{index}]"
 
 
 def _file_items(file: Path, counts: ReadCounts) -> Iterator[tuple[Any, str]]:
-    try:
-        with file.open("rb") as handle:
-            counts.digest.update(hashlib.file_digest(handle, "sha256").digest())
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from None
+    counts.digest.update(file_digest(file))
     if file.suffix.lower() in JSON_SUFFIXES:
         for item in read_json(file):
             yield (item, str(file)) if isinstance(item, DataError) else (item[0], f"{file}:{item[1]}")
         return
     for index, row in enumerate(file_rows(file)):
         yield row, f"{file}[{index}]"
+
+
+def file_digest(file: Path) -> bytes:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").digest()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from None
 
 
 def canonical_bytes(row: dict[str, Any]) -> bytes:
@@ -103,5 +123,10 @@ def canonical_bytes(row: dict[str, Any]) -> bytes:
 def _stable(value: Any) -> str:
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
+    if isinstance(value, datetime.date | datetime.time | datetime.timedelta | Decimal):
+        return f"{type(value).__name__} {value}"
     to_bytes = getattr(value, "tobytes", None)  # arrays and images
-    return hashlib.sha256(to_bytes()).hexdigest() if callable(to_bytes) else type(value).__name__
+    if not callable(to_bytes):
+        return type(value).__name__
+    layout = f"{getattr(value, 'dtype', '')}{getattr(value, 'mode', '')}{getattr(value, 'shape', '')}"
+    return hashlib.sha256(layout.encode() + to_bytes()).hexdigest()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from swift.core.config.named import Named
 from swift.core.config.schema import DataConfig
+from swift.core.data.filters import build_filters, filtered
 from swift.core.data.formats import to_conversation
+from swift.core.data.mix import StoppingStrategy, drawn, from_lists, mixed
 from swift.core.data.names import Hub
-from swift.core.data.read import ReadCounts, find_source, read_rows
-from swift.core.data.source import Source
+from swift.core.data.read import ReadCounts, read_rows
+from swift.core.data.registered import ConversationRow
+from swift.core.data.source import Source, find_source
 from swift.core.errors import ConfigError, DataError
 from swift.core.types import Conversation
 
@@ -25,19 +27,26 @@ class SourceReport:
     name: str
     counts: ReadCounts = field(default_factory=ReadCounts)
     used: int = 0
+    drawn: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """For run.json; the fingerprint is the SHA-256 of the files' bytes, or else of the rows."""
+        """For run.json; the fingerprint is the SHA-256 of the files' bytes, or else of the rows.
+
+        rows_used are good rows, rows_drawn those that a count made of them.
+        """
+        filtered = {"rows_filtered": dict(self.counts.filtered)} if self.counts.kept is not None else {}
         return {
             "name": self.name,
             "rows_read": self.counts.read,
             "rows_skipped": self.counts.skipped,
+            **filtered,
             "rows_used": self.used,
+            "rows_drawn": self.drawn,
             "fingerprint": self.counts.digest.hexdigest(),
         }
 
 
-def find_sources(names: Sequence[str], folder: Path | None, hub: Hub = "huggingface") -> list[Source]:
+def find_sources(names: Sequence[str | Named], folder: Path | None, hub: Hub = "huggingface") -> list[Source]:
     """All of them, before any is read.
 
     Raises:
@@ -52,16 +61,19 @@ def find_sources(names: Sequence[str], folder: Path | None, hub: Hub = "huggingf
 
 
 def conversations(source: Source, data: DataConfig, report: SourceReport) -> Iterator[Conversation]:
-    """Normalised rows of one source, at most data.max_samples of them.
+    """Filtered and normalised rows of one source, at most data.max_samples of them.
 
     Raises:
         DataError: a row cannot be parsed or recognised (with data.on_error="raise").
     """
-    for row, origin in read_rows(source, on_error=data.on_error, split=data.split, counts=report.counts):
+    rows = read_rows(source, on_error=data.on_error, split=data.split, counts=report.counts)
+    if data.filters:
+        rows = filtered(rows, build_filters(data.filters), report.counts)
+    for row, origin in rows:
         if data.max_samples is not None and report.used >= data.max_samples:
             return
         try:
-            conversation = to_conversation(row, origin, data.columns, folder=source.folder)
+            conversation = _recognised(row, origin, data, source)
         except DataError:
             if data.on_error == "raise":
                 raise
@@ -71,43 +83,46 @@ def conversations(source: Source, data: DataConfig, report: SourceReport) -> Ite
         yield conversation
 
 
-def mixture(sizes: Sequence[int], weights: Sequence[float], seed: int) -> Iterator[int]:
-    """Which source the next row comes from, drawn by weight, until a source with a weight is used up."""
-    left = np.array(sizes)
-    probabilities = checked_weights(weights, len(sizes))
-    for choice in draw(probabilities, seed):
-        if left[choice] == 0:
-            return
-        left[choice] -= 1
-        yield choice
+def _recognised(row: dict[str, Any], origin: str, data: DataConfig, source: Source) -> Conversation:
+    if not isinstance(row, ConversationRow):
+        return to_conversation(row, origin, data.columns, folder=source.folder)
+    row.conversation.origin = row.conversation.origin or origin
+    return row.conversation
 
 
-def draw(probabilities: Sequence[float], seed: int) -> Iterator[int]:
-    """Endless independent draws of a source's number."""
-    generator = np.random.default_rng(seed)
-    while True:
-        yield from generator.choice(len(probabilities), size=1024, p=probabilities).tolist()
+def read_sources(
+    sources: Sequence[Source],
+    data: DataConfig,
+    seed: int,
+    *,
+    weights: Sequence[float] | None = None,
+    strategy: StoppingStrategy | None = None,
+) -> tuple[list[Conversation], list[SourceReport]]:
+    """Every row of these data sets, as many of each as asked for, joined or interleaved.
 
-
-def checked_weights(weights: Sequence[float], count: int) -> list[float]:
-    """Weights as probabilities.
+    Args:
+        seed: of the choice of rows and of interleaving.
+        weights, strategy: see mix.mixed().
 
     Raises:
-        ConfigError: not one weight a data set, a negative one, or all zero.
+        DataError: a data set without usable rows, or a row that cannot be used.
     """
-    if len(weights) != count or min(weights) < 0 or sum(weights) <= 0:
-        raise ConfigError(
-            f"data.weights is {list(weights)} for {count} data sets",
-            "give one weight >= 0 for each entry of data.dataset_name, not all zero",
-        )
-    return [weight / sum(weights) for weight in weights]
+    reports = [SourceReport(source.name) for source in sources]
+    parts = []
+    for number, (source, report) in enumerate(zip(sources, reports, strict=True)):
+        part = list(conversations(source, data, report))
+        if not part:
+            raise _no_rows(report)
+        parts.append(drawn(part, source.count, [seed, number]))
+        report.drawn = len(parts[-1])
+    return list(mixed(from_lists(parts), weights, strategy, seed)), reports
 
 
-def joined(
-    parts: Sequence[Sequence[Conversation]], weights: Sequence[float] | None, seed: int
-) -> list[Conversation]:
-    """Rows of all sources: one after the other, or mixed by weights."""
-    if weights is None:
-        return [row for part in parts for row in part]
-    readers: list[Iterable[Conversation]] = [iter(part) for part in parts]
-    return [next(iter(readers[choice])) for choice in mixture([len(part) for part in parts], weights, seed)]
+def _no_rows(report: SourceReport) -> DataError:
+    counts = report.counts
+    dropped = "".join(f", {count} dropped by filter {name!r}" for name, count in counts.filtered.items())
+    seen = f"read {counts.read}, skipped {counts.skipped}{dropped}"
+    return DataError(
+        f"data set {report.name!r} has no usable rows ({seen})",
+        "check the file; data.on_error=raise shows why rows were skipped",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -11,9 +12,10 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from swift.core.config.schema import DataConfig
+from swift.core.data.mix import counted, mixed
 from swift.core.data.packing import pack_samples
 from swift.core.data.source import Source
-from swift.core.data.sources import SourceReport, checked_weights, conversations, draw
+from swift.core.data.sources import SourceReport, conversations
 from swift.core.errors import DataError
 from swift.core.protocols import Template
 from swift.core.types import Conversation, Encoded
@@ -32,7 +34,8 @@ class EncodedStream(IterableDataset[Any]):
     Every reader (rank x worker) reads all rows and keeps each n-th, so that no file needs to be split.
 
     Args:
-        sources: mixed by data.weights, one after the other without.
+        sources: joined, or mixed by data.weights and data.stopping_strategy; of a source with a count the
+            first so many rows.
         template: encodes the rows.
         seed: of mixing and of the shuffle buffer.
         packs: yield lists of samples of at most data.max_length tokens together.
@@ -72,15 +75,14 @@ class EncodedStream(IterableDataset[Any]):
             yield from self._encode(chunk)
 
     def _rows(self, epoch: int) -> Iterator[Conversation]:
-        readers = [conversations(source, self.data, SourceReport(source.name)) for source in self.sources]
-        if self.data.weights is None:
-            yield from itertools.chain.from_iterable(readers)
-            return
-        for choice in draw(checked_weights(self.data.weights, len(readers)), self.seed + epoch):
-            row = next(readers[choice], None)
-            if row is None:
-                return
-            yield row
+        readers = [functools.partial(self._read, source) for source in self.sources]
+        return mixed(readers, self.data.weights, self.data.stopping_strategy, self.seed + epoch)
+
+    def _read(self, source: Source) -> Iterator[Conversation]:
+        def start() -> Iterator[Conversation]:
+            return conversations(source, self.data, SourceReport(source.name))
+
+        return counted(start, source.count, source.name)
 
     def _encode(self, chunk: list[Conversation]) -> list[Encoded]:
         try:

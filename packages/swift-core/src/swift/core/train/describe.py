@@ -37,6 +37,9 @@ def describe_data(summary: Mapping[str, Any], max_length: int) -> str:
         )
     if train.get("truncated"):
         parts.append(f"{train['truncated']:,} truncated to data.max_length={max_length}")
+    filtered = sum(sum(source.get("rows_filtered", {}).values()) for source in summary["sources"])
+    if filtered:
+        parts.append(f"{filtered:,} rows dropped by data.filters")
     skipped = train["unencodable"] + sum(source["rows_skipped"] for source in summary["sources"])
     if skipped:
         parts.append(f"{skipped:,} unusable rows skipped")

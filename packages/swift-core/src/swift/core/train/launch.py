@@ -9,6 +9,7 @@ from typing import cast
 
 from swift.core.config.run import RunConfig
 from swift.core.console import quiet_libraries, say
+from swift.core.data.settings import check_settings
 from swift.core.data.source import find_source
 from swift.core.protocols import Strategy
 from swift.core.registry import strategies
@@ -49,8 +50,11 @@ def check_data(run: RunConfig) -> None:
     """Find every data set before torch is imported: a misspelt path is the commonest mistake.
 
     Raises:
+        ConfigError: settings of the data section that contradict each other.
         DataError: a name that means nothing.
+        RegistryError: a filter that is not registered.
     """
+    check_settings(run.data)
     for name in (*run.data.dataset_name, *run.data.val_dataset_name):
         find_source(name, run.folder, run.model.hub)
 
