@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from swift.core.errors import PluginError, RegistryError
+from swift.core.errors import PluginError
 from swift.core.registry import REGISTRIES, Component
 from swift.plugin.items import Plugin, find_plugins
 from swift.plugin.python import import_module, run_python
+from swift.plugin.sandboxed import register_sandboxed
 from swift.plugin.transaction import Registered, registering
 
 if TYPE_CHECKING:
     from swift.core.config.schema import PluginsConfig
-    from swift.plugin.sandbox.limits import SandboxLimits
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class Loaded:
 
             provide(import_name(self.plugin.path), self.module)
 
+    def rest(self) -> None:
+        """End the process of a sandboxed plugin; the next call starts it again."""
+        for _, component in self.components:
+            if component.trust == "sandboxed":
+                component.load().process.close()
+
 
 _loaded: dict[str, Loaded] = {}
 
@@ -56,13 +62,21 @@ def load_plugins(config: PluginsConfig, folder: Path | None = None) -> list[Load
         PluginError: registers nothing, registers a name twice, or cannot be sandboxed.
     """
     result = []
-    for plugin in find_plugins(config, folder):
+    plugins = find_plugins(config, folder)
+    natives = [plugin for plugin in plugins if plugin.kind == "native"]
+    for plugin in plugins:
         key = _key(plugin)
         known = _loaded.get(key)
         if known is None or known.digest != plugin.digest() or known.plugin != plugin:
-            _loaded[key] = load_plugin(plugin, config, known)
+            _loaded[key] = load_plugin(plugin, config, natives, known)
         result.append(_loaded[key])
     return result
+
+
+def rest_sandboxes() -> None:
+    """End the processes of all sandboxed plugins until they are called: a launcher needs none."""
+    for item in _loaded.values():
+        item.rest()
 
 
 def replace_loaded(loaded: Iterable[Loaded]) -> None:
@@ -71,8 +85,13 @@ def replace_loaded(loaded: Iterable[Loaded]) -> None:
         _loaded[_key(item.plugin)] = item
 
 
-def load_plugin(plugin: Plugin, config: PluginsConfig, known: Loaded | None = None) -> Loaded:
+def load_plugin(
+    plugin: Plugin, config: PluginsConfig, natives: Sequence[Plugin] = (), known: Loaded | None = None
+) -> Loaded:
     """Load one plugin in the place of an older version of it, if there is one.
+
+    Args:
+        natives: native plugins that a sandboxed one may import.
 
     Raises:
         ConfigError, PluginError: the older version stays registered.
@@ -81,7 +100,7 @@ def load_plugin(plugin: Plugin, config: PluginsConfig, known: Loaded | None = No
     with registering(known.components if known is not None else []) as components:
         module: ModuleType | None = None
         if plugin.trust == "sandboxed":
-            _load_sandboxed(plugin, config)
+            register_sandboxed(plugin, config, natives)
         else:
             module = _load_trusted(plugin)
     named = components if plugin.kind != "native" else [_at(plugin, item) for item in components]
@@ -115,35 +134,3 @@ def _load_trusted(plugin: Plugin) -> ModuleType:
     from swift.plugin.native import load_native
 
     return load_native(plugin.path)
-
-
-def _load_sandboxed(plugin: Plugin, config: PluginsConfig) -> None:
-    """Start its process and register a proxy for each thing that it offers."""
-    from swift.plugin.sandbox import load_sandboxed
-
-    assert plugin.path is not None  # find_plugins() refuses modules
-    for offer in load_sandboxed(plugin.path, sandbox_limits(config), native=_native_files(config)):
-        component = Component(
-            offer.name,
-            offer.target,
-            None,
-            offer.summary,
-            tuple(offer.attributes.items()),
-            f"{plugin.path}:{offer.line}",
-            "sandboxed",
-        )
-        if offer.kind not in REGISTRIES:
-            raise RegistryError(f"plugin {str(plugin.path)!r} registers the unknown kind {offer.kind!r}")
-        REGISTRIES[offer.kind].register(component)
-
-
-def sandbox_limits(config: PluginsConfig) -> SandboxLimits:
-    """The section's limits as the sandbox takes them."""
-    from swift.plugin.sandbox.limits import SandboxLimits
-
-    return SandboxLimits(timeout=config.timeout, memory=int(config.memory_gb * 2**30))
-
-
-def _native_files(config: PluginsConfig) -> dict[str, Path]:
-    """Native modules that sandboxed Python plugins may import, by name."""
-    return {}

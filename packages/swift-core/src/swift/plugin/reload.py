@@ -56,6 +56,7 @@ class Reloader:
         self.parts = parts
         self.from_first = from_first
         self.loaded = [item for item in load_plugins(config, folder) if item.plugin.path is not None]
+        self.natives = [item.plugin for item in self.loaded if item.plugin.kind == "native"]
         self._stamps = {item.plugin: _stamp(item.plugin) for item in self.loaded}
         self._refused: dict[Path, str] = {}
 
@@ -86,7 +87,9 @@ class Reloader:
         rebuilt: list[tuple[Live, Any, Any]] = []
         try:
             _await(self.loaded[number].plugin, change.digest)
-            fresh = [load_plugin(self.loaded[n].plugin, self.config, self.loaded[n]) for n in stale]
+            fresh = [
+                load_plugin(self.loaded[n].plugin, self.config, self.natives, self.loaded[n]) for n in stale
+            ]
             rebuilt = self._rebuilt([self.loaded[n] for n in stale], fresh)
         except SwiftError as error:
             failure = error
@@ -101,6 +104,7 @@ class Reloader:
         for live, component, part in rebuilt:
             live.swap(component, part)
         for n, item in zip(stale, fresh, strict=True):
+            self.loaded[n].rest()
             self.loaded[n] = item
         replace_loaded(fresh)
         names = [f"{kind} {component.name!r}" for item in fresh for kind, component in item.components]
