@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from swift.core.errors import ModelError
+from swift.core.template.tools import ToolSupport, dropped, has_tools, probe_support
 from swift.core.types import Message
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 """First character, and one past the last, of a supervised piece of text."""
 
+HIDDEN = frozenset({"loss", "call_text", "was"})
+"""Keys of a message that are for the template layer, not for the chat template."""
+
 
 class RenderError(Exception):
     """The template refuses these messages; the caller knows the row and says so."""
@@ -24,10 +29,16 @@ class RenderError(Exception):
 
 @dataclass(slots=True)
 class Rendered:
-    """Text and its supervised spans, in order and disjoint."""
+    """Text and what of it is supervised.
+
+    Attributes:
+        spans: supervised pieces, in order and disjoint.
+        weights: (start, end, weight) of every piece that is supervised, instead of spans; None: weight 1.
+    """
 
     text: str
     spans: list[Span]
+    weights: list[tuple[int, int, float]] | None = None
 
 
 class Renderer:
@@ -42,6 +53,7 @@ class Renderer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
+        self._support: dict[str, ToolSupport] = {}
 
     def source(self) -> str:
         """The jinja source that rows without tools are rendered by."""
@@ -63,21 +75,49 @@ class Renderer:
         """Text of these messages.
 
         Raises:
-            RenderError: the template raised an exception of its own, or cannot handle a content.
+            RenderError: the template raised an exception of its own, cannot handle a content, or would
+                leave tools or calls out.
         """
-        self.source()
         shown = [
-            {key: value for key, value in message.items() if key != "loss"} if "loss" in message else message
+            {key: value for key, value in message.items() if key not in HIDDEN}
+            if not HIDDEN.isdisjoint(message)
+            else message
             for message in messages
         ]
+        if has_tools(messages, tools):
+            shown = self._fitting(shown, tools)
+        return self._apply(shown, tools, generation_prompt)
+
+    def _fitting(self, messages: list[Message], tools: Any) -> list[Message]:
+        """The messages with tools as the template takes them."""
+        source = self.source()
+        if source not in self._support:
+            self._support[source] = probe_support(self._try_apply)
+        missing = dropped(self._support[source], messages, tools)
+        if missing is not None:
+            raise RenderError(f"it would leave out {missing}")
+        if not self._support[source].text_arguments:
+            return messages
+        return [_with_text_arguments(message) for message in messages]
+
+    def _apply(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None, generation_prompt: bool
+    ) -> str:
+        self.source()
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    shown, tools=tools, tokenize=False, add_generation_prompt=generation_prompt
+                    messages, tools=tools, tokenize=False, add_generation_prompt=generation_prompt
                 )
             )
         except (TemplateError, TypeError, ValueError) as error:
             raise RenderError(str(error)) from error
+
+    def _try_apply(self, messages: list[Message], tools: Any) -> str | None:
+        try:
+            return self._apply(messages, tools, False)
+        except RenderError:
+            return None
 
     def try_render(self, messages: Sequence[Message], *args: Any, **kwargs: Any) -> str | None:
         """The text, or None where the template refuses (half a conversation, for example)."""
@@ -85,3 +125,17 @@ class Renderer:
             return self.render(messages, *args, **kwargs) if messages else None
         except RenderError:
             return None
+
+
+def _with_text_arguments(message: Message) -> Message:
+    if "tool_calls" not in message:
+        return message
+    calls = [
+        {**call, "function": {**call["function"], "arguments": _as_text(call["function"]["arguments"])}}
+        for call in message["tool_calls"]
+    ]
+    return {**message, "tool_calls": calls}
+
+
+def _as_text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)

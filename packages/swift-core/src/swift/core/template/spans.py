@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swift.core.template.render import Rendered, Renderer, RenderError, Span
+from swift.core.template.tools import MARK, call_region, marked, result_ends
 from swift.core.types import Message
-
-_MARK = "\ue0f3\ue0f4"  # private use: no text begins or ends with it
 
 
 def closing_pattern(special_tokens: Iterable[str]) -> re.Pattern[str]:
@@ -59,13 +58,13 @@ def render_with_spans(
     renderer: Renderer,
     messages: Sequence[Message],
     tools: list[dict[str, Any]] | None,
-    learn: Sequence[bool],
+    learn: Sequence[float],
     closing: re.Pattern[str],
 ) -> Rendered:
     """Render one conversation and find the spans of the turns that are learned.
 
     Args:
-        learn: [len(messages)] whether each turn is supervised.
+        learn: [len(messages)] whether (or with which weight) each turn is supervised.
 
     Raises:
         RenderError: the template refuses the messages, or hides where a turn starts or ends.
@@ -86,7 +85,17 @@ def render_with_spans(
             )
         spans.append((start, end))
         position = end
+    _check_results(renderer, messages, tools, spans)
     return Rendered(text, spans)
+
+
+def _check_results(renderer: Renderer, messages: Sequence[Message], tools: Any, spans: list[Span]) -> None:
+    """Some templates put results into the turn that called: nobody should learn to write them."""
+    if all(message["role"] != "tool" for message in messages):
+        return
+    for place in result_ends(renderer, messages, tools):
+        if any(start < place <= end for start, end in spans):
+            raise RenderError("it puts a tool's result inside an assistant turn, where it would be learned")
 
 
 def _turn_end(
@@ -102,36 +111,50 @@ def _turn_end(
     until = text if index == len(messages) - 1 else renderer.try_render(messages[: index + 1], tools)
     if until is not None and text.startswith(until) and len(until) > position:
         return len(until.rstrip())
-    marked = renderer.try_render(_replaced(messages, index, after=_MARK), tools)
-    if marked is None or _MARK not in marked:
+    end = _calls_end(renderer, text, messages, index, tools) or _content_end(
+        renderer, text, messages, index, tools
+    )
+    if end is None:
         raise RenderError(
             f"cannot tell where turn {index + 1} ({messages[index]['role']}) ends in the rendered text"
         )
-    tail = len(marked) - (marked.rindex(_MARK) + len(_MARK))
-    end = len(text) - tail
     close = closing.match(text, end)
     return close.end() if close else end
+
+
+def _calls_end(
+    renderer: Renderer, text: str, messages: Sequence[Message], index: int, tools: Any
+) -> int | None:
+    if not messages[index].get("tool_calls"):
+        return None
+    region = call_region(renderer, text, messages, index, tools)
+    return region[1] if region is not None else None
+
+
+def _content_end(
+    renderer: Renderer, text: str, messages: Sequence[Message], index: int, tools: Any
+) -> int | None:
+    other = renderer.try_render(_with(messages, index, marked(messages[index], after=MARK)), tools)
+    if other is None or MARK not in other:
+        return None
+    return len(text) - (len(other) - (other.rindex(MARK) + len(MARK)))
 
 
 def _content_start(
     renderer: Renderer, text: str, messages: Sequence[Message], index: int, tools: Any
 ) -> int | None:
-    marked = renderer.try_render(_replaced(messages, index, before=_MARK), tools)
-    if not messages[index]["content"] or marked is None or _MARK not in marked:
-        # a tool call without words: all that the template adds for the turn
-        before = renderer.try_render(messages[:index], tools)
-        return len(before) if before is not None and text.startswith(before) else None
-    start = marked.index(_MARK)
-    return start if text.startswith(marked[:start]) else None
+    other = renderer.try_render(_with(messages, index, marked(messages[index], before=MARK)), tools)
+    if messages[index]["content"] and other is not None and MARK in other:
+        start = other.index(MARK)
+        return start if text.startswith(other[:start]) else None
+    calls = messages[index].get("tool_calls")
+    region = call_region(renderer, text, messages, index, tools) if calls else None
+    if region is not None:
+        return region[0]
+    before = renderer.try_render(messages[:index], tools)
+    return len(before) if before is not None and text.startswith(before) else None
 
 
-def _replaced(messages: Sequence[Message], index: int, *, before: str = "", after: str = "") -> list[Message]:
-    """The messages with a mark put around the text of one of them."""
-    message = messages[index]
-    content = message["content"]
-    if isinstance(content, str):
-        content = before + content + after
-    else:
-        mark = {"type": "text", "text": before or after}
-        content = [mark, *content] if before else [*content, mark]
-    return [*messages[:index], {**message, "content": content}, *messages[index + 1 :]]
+def _with(messages: Sequence[Message], index: int, message: Message) -> list[Message]:
+    """The messages with another one at that place."""
+    return [*messages[:index], message, *messages[index + 1 :]]
