@@ -13,6 +13,7 @@ from swift.core.data.settings import check_settings
 from swift.core.data.source import find_source
 from swift.core.protocols import Strategy
 from swift.core.registry import strategies
+from swift.plugin.load import rest_sandboxes
 
 WORKER_FILE = ".worker.json"
 
@@ -40,6 +41,7 @@ def train(run: RunConfig) -> int:
         "resume_from": str(resume_from) if resume_from else None,
     }
     worker_file.write_text(json.dumps(job), encoding="utf-8")
+    rest_sandboxes()
     try:
         return strategy.launch([sys.executable, "-m", "swift.core.train.worker", str(worker_file)])
     finally:
