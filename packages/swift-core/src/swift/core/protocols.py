@@ -16,6 +16,7 @@ from swift.core.types import (
     Encoded,
     EngineHealth,
     GenerationRequest,
+    Head,
     LossOutput,
     Predictions,
     Task,
@@ -54,6 +55,24 @@ class Objective(Protocol):
     """What is minimised."""
 
     task: ClassVar[Task]
+
+    @classmethod
+    def settle(cls, config: Any, samples: Iterable[Encoded] | None) -> Any:
+        """The config completed by what the data says (how many classes), before the model is loaded.
+
+        Args:
+            samples: everything that will be trained and measured on; None for a stream.
+
+        Raises:
+            DataError: a row that this objective cannot learn from.
+            ConfigError: a key that only the user can set.
+        """
+        return config
+
+    @classmethod
+    def head(cls, config: Any) -> Head | None:
+        """Which output the model is loaded with, given the settled config; None for next-token logits."""
+        return None
 
     def collate(self, examples: Sequence[Encoded]) -> Batch:
         """Samples to tensors; runs in data workers, so it touches no model."""

@@ -120,8 +120,9 @@ class Predictions:
 
     Attributes:
         kind: which metrics can read it: those registered with this word as reads.
-        predictions, references: aligned. tokens: ids [N] each. labels: logits [B, C], labels [B] or [B, C].
-            scores: scores and their 0/1 relevance, both [M], with groups.
+        predictions, references: aligned. tokens: ids [N] each. labels: logits [B, C] (regression: values [B]),
+            labels [B] or [B, C]. scores: scores and their relevance (0/1, or similarities), both [M], with
+            groups.
         groups: [M] number of the query that a score belongs to.
     """
 
@@ -129,6 +130,22 @@ class Predictions:
     predictions: torch.Tensor
     references: torch.Tensor
     groups: torch.Tensor | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Head:
+    """Which output a model is loaded with, where it is not next-token logits.
+
+    Attributes:
+        kind: "classification" for one row of logits a sequence, "embedding" for hidden states.
+        num_labels: width of the classification head.
+        problem_type: "single_label_classification", "multi_label_classification" or "regression", as
+            transformers writes it into config.json.
+    """
+
+    kind: Literal["classification", "embedding"]
+    num_labels: int = 1
+    problem_type: str | None = None
 
 
 FinishReason = Literal["stop", "length", "abort", "error"]

@@ -38,7 +38,7 @@ class EncodedDataset(Dataset[Encoded]):
         samples: what encode() gave, in order.
 
     Attributes:
-        lengths: int64 [n] tokens of each sample; of a pair, of both together.
+        lengths: int64 [n] tokens of each sample, of everything that belongs to it together.
     """
 
     def __init__(self, samples: Sequence[Encoded]) -> None:
@@ -54,11 +54,20 @@ class EncodedDataset(Dataset[Encoded]):
         }
         self._columns: list[Mapping[str, Any]] = [sample.columns for sample in samples]
         self._origins = [sample.origin for sample in samples]
+        self._answers = {
+            index: sample.label for index, sample in enumerate(samples) if sample.label is not None
+        }
         rejected = [sample.rejected for sample in samples if sample.rejected is not None]
         self._rejected = EncodedDataset(rejected) if rejected else None
         self.lengths: npt.NDArray[np.int64] = np.diff(self._ids.offsets)
         if self._rejected is not None:
             self.lengths = self.lengths + self._rejected.lengths
+        self._others: EncodedDataset | None = None
+        if any(sample.others for sample in samples):
+            self._others = EncodedDataset([other for sample in samples for other in sample.others])
+            self._first_other = np.cumsum([0, *(len(sample.others) for sample in samples)])
+            totals = np.concatenate([[0], np.cumsum(self._others.lengths)])
+            self.lengths = self.lengths + np.diff(totals[self._first_other])
 
     @property
     def supervised_tokens(self) -> int:
@@ -79,6 +88,14 @@ class EncodedDataset(Dataset[Encoded]):
             loss_weights=self._weights.get(index),
             media=self._media.get(index),
             rejected=self._rejected[index] if self._rejected is not None else None,
+            others=self._others_of(index),
+            label=self._answers.get(index),
             columns=self._columns[index],
             origin=self._origins[index],
         )
+
+    def _others_of(self, index: int) -> tuple[Encoded, ...]:
+        if self._others is None:
+            return ()
+        first, end = self._first_other[index : index + 2]
+        return tuple([self._others[number] for number in range(int(first), int(end))])

@@ -13,8 +13,10 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoModelForSequenceClassification,
     AutoProcessor,
     AutoTokenizer,
 )
@@ -23,8 +25,10 @@ from swift.core.config.schema import ModelConfig
 from swift.core.errors import ModelError
 from swift.core.models.attention import register_varlen_attention
 from swift.core.models.chat_template import read_chat_template
+from swift.core.models.heads import check_head, config_values, head_weights
 from swift.core.models.hub import locate
 from swift.core.registry import tiny_models
+from swift.core.types import Head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -98,14 +102,16 @@ def load_model(
     device: torch.device | str,
     seed: int = 42,
     options: Mapping[str, Any] | None = None,
+    head: Head | None = None,
 ) -> PreTrainedModel:
-    """The model with its language-model head, in evaluation mode.
+    """The model with its language-model head or another one, in evaluation mode.
 
     Args:
         dtype: precision of the weights; nothing else is chosen silently.
         device: where they end up; ignored when options hold a device_map.
-        seed: of the random weights of tiny/NAME; global random state is left as it was.
+        seed: of the random weights of tiny/NAME and of a new head; global random state is left as it was.
         options: more arguments of from_pretrained (quantization_config, ...).
+        head: another output than next-token logits.
 
     Raises:
         ModelError: not found, weights are missing, or the requested attention is not supported.
@@ -119,9 +125,10 @@ def load_model(
     family = _tiny_family(config)
     with _readable(config):
         if family is None:
-            model = _from_folder(_folder(config), config, arguments, device)
+            with _drawing(seed):
+                model = _from_folder(_folder(config), config, arguments, device, head=head)
         else:
-            model = _from_family(family, config, arguments, device, seed)
+            model = _from_family(family, config, arguments, device, seed, head)
     _check_attention(model, arguments["attn_implementation"], config)
     model.name_or_path = config.model_id  # adapters record it as their base
     return model if "device_map" in arguments or options_quantize(arguments) else model.to(device).eval()
@@ -172,7 +179,12 @@ def _completed(processor: Any, config: ModelConfig) -> Any:
     return processor
 
 
-def _auto_class(architecture: PreTrainedConfig, family: TinyFamily | None = None) -> Any:
+AUTO_CLASSES = {"classification": AutoModelForSequenceClassification, "embedding": AutoModel}
+
+
+def _auto_class(architecture: PreTrainedConfig, family: TinyFamily | None, head: Head | None) -> Any:
+    if head is not None:
+        return AUTO_CLASSES[head.kind]
     if family is not None and family.model_class is not None:
         return family.model_class
     return AutoModelForImageTextToText if is_multimodal(architecture) else AutoModelForCausalLM
@@ -184,15 +196,19 @@ def _from_folder(
     arguments: dict[str, Any],
     device: torch.device | str,
     model_class: Any = None,
+    head: Head | None = None,
 ) -> PreTrainedModel:
     if options_quantize(arguments):
         arguments.setdefault("device_map", {"": device})
+    architecture = AutoConfig.from_pretrained(folder, **_trust(config))
+    check_head(architecture, head, config.model_id)
     if model_class is None:
-        model_class = _auto_class(AutoConfig.from_pretrained(folder, **_trust(config)))
+        model_class = _auto_class(architecture, None, head)
     model, report = model_class.from_pretrained(
-        folder, output_loading_info=True, **_trust(config), **arguments
+        folder, output_loading_info=True, **_trust(config), **arguments, **config_values(head)
     )
-    absent = sorted(report["missing_keys"])
+    new = head_weights(model, architecture, head)
+    absent = sorted(name for name in report["missing_keys"] if not name.startswith(new))
     if absent:
         raise ModelError(
             f"model {config.model_id!r} lacks {len(absent)} weights, among them {', '.join(absent[:3])}",
@@ -201,22 +217,34 @@ def _from_folder(
     return cast("PreTrainedModel", model)
 
 
-def _from_family(
-    family: TinyFamily, config: ModelConfig, arguments: dict[str, Any], device: torch.device | str, seed: int
-) -> PreTrainedModel:
-    model_class = _auto_class(family.config, family)
-    drawn = {key: arguments[key] for key in ("dtype", "attn_implementation")}
+@contextmanager
+def _drawing(seed: int) -> Iterator[None]:
+    """Random weights depend on the seed alone, and change nobody else's random numbers."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(
-            seed
-        )  # the CPU's only: torch.manual_seed would reach every device
+        torch.default_generator.manual_seed(seed)  # the CPU's: torch.manual_seed would reach every device
+        yield
+
+
+def _from_family(
+    family: TinyFamily,
+    config: ModelConfig,
+    arguments: dict[str, Any],
+    device: torch.device | str,
+    seed: int,
+    head: Head | None,
+) -> PreTrainedModel:
+    model_class = _auto_class(family.config, family, head)
+    drawn = {key: arguments[key] for key in ("dtype", "attn_implementation")}
+    for key, value in config_values(head).items():
+        setattr(family.config, key, value)
+    with _drawing(seed):
         build = getattr(model_class, "from_config", None) or model_class._from_config
         model = build(family.config, **drawn)
     if drawn.keys() == arguments.keys():
         return cast("PreTrainedModel", model)
     with tempfile.TemporaryDirectory() as folder:  # options such as quantisation apply to weights in files
         model.save_pretrained(folder)
-        return _from_folder(Path(folder), config, arguments, device, model_class)
+        return _from_folder(Path(folder), config, arguments, device, model_class, head)
 
 
 def _check_attention(model: PreTrainedModel, wanted: str, config: ModelConfig) -> None:

@@ -21,6 +21,7 @@ class Request:
         learn: [len(messages)] which turns are supervised.
         generation_prompt: end with the header of an assistant turn.
         whole: every token is supervised.
+        text: plain text instead of turns, with the special tokens that the tokenizer itself adds.
     """
 
     conversation: Conversation
@@ -28,6 +29,7 @@ class Request:
     learn: tuple[bool, ...]
     generation_prompt: bool = False
     whole: bool = False
+    text: str | None = None
 
     @property
     def tools(self) -> list[dict[str, Any]] | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swift.core.data.formats import chat, preference, prompt
+from swift.core.data.formats import chat, preference, prompt, relevance
 from swift.core.data.formats.media import KINDS, attach_media
 from swift.core.data.formats.turns import tools_from
 from swift.core.errors import DataError
@@ -30,6 +30,7 @@ class Format:
         matches: whether these columns, those that the row fills, are of this format.
         convert: (row, origin) -> conversation; tools, label and media are added by the caller.
         uses: columns that do not go to Conversation.columns.
+        labels_itself: convert reads the label columns, in a meaning of its own.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Format:
     matches: Callable[[Columns], bool]
     convert: Callable[[dict[str, Any], str], Conversation]
     uses: frozenset[str]
+    labels_itself: bool = False
 
 
 def _needs(*names: str) -> Callable[[Columns], bool]:
@@ -55,7 +57,45 @@ def _is_pair_of_columns(columns: Columns) -> bool:
     return _prompt(columns) and _response(columns)
 
 
+_anchor = _any("messages", *relevance.ANCHORS)
+_positive, _negative = _any(*relevance.POSITIVES), _any(*relevance.NEGATIVES)
+_documents, _relevances = _any(*relevance.DOCUMENTS), _any(*relevance.RELEVANCES)
+_ANCHORS = frozenset({"messages", *relevance.ANCHORS})
+
+
+def _is_related(columns: Columns) -> bool:
+    return _anchor(columns) and (_positive(columns) or _negative(columns))
+
+
+def _is_judged(columns: Columns) -> bool:
+    """Documents without labels are context of a prompt."""
+    return _anchor(columns) and _documents(columns) and _relevances(columns)
+
+
 FORMATS: tuple[Format, ...] = (
+    Format(
+        "related texts",
+        "messages | anchor | query + positive(s) | positive_messages + negative(s) | negative_messages",
+        _is_related,
+        relevance.related,
+        frozenset({*relevance.POSITIVES, *relevance.NEGATIVES, *_ANCHORS}),
+    ),
+    Format(
+        "sentence pair",
+        "sentence1 + sentence2 + score | label",
+        _needs("sentence1", "sentence2"),
+        relevance.scored_pair,
+        frozenset({"sentence1", "sentence2", *relevance.SCORES}),
+        labels_itself=True,
+    ),
+    Format(
+        "judged documents",
+        "query + documents + labels",
+        _is_judged,
+        relevance.judged,
+        frozenset({*relevance.DOCUMENTS, *relevance.RELEVANCES, *_ANCHORS}),
+        labels_itself=True,
+    ),
     Format(
         "preference",
         "chosen + rejected [+ prompt | conversations | messages]",
@@ -132,7 +172,8 @@ def to_conversation(
     conversation = format_.convert(row, origin)
     conversation.origin = origin
     if not filled.isdisjoint(_COMMON):
-        conversation.label = next((row[name] for name in LABELS if row.get(name) is not None), None)
+        if not format_.labels_itself:
+            conversation.label = next((row[name] for name in LABELS if row.get(name) is not None), None)
         conversation.tools = tools_from(row.get("tools"), origin)
     if not filled.isdisjoint(_MEDIA):
         attach_media(conversation, row, folder)

@@ -1,0 +1,1 @@
+"""Texts as vectors, near to each other where the texts are related."""

@@ -1,0 +1,1 @@
+"""A score for a query and a document, from a classification head."""
