@@ -110,9 +110,10 @@ def last_good(output_dir: Path, warn: Callable[[str], None]) -> Path | None:
     return None
 
 
-def rotate(output_dir: Path, keep: int | None) -> None:
-    """Delete all but the newest `keep` checkpoints."""
+def rotate(output_dir: Path, keep: int | None, protected_step: int | None = None) -> None:
+    """Delete all but the newest `keep` checkpoints, and that of protected_step."""
     if keep is None:
         return
     for checkpoint in checkpoints(output_dir)[:-keep]:
-        shutil.rmtree(checkpoint)
+        if step_of(checkpoint) != protected_step:
+            shutil.rmtree(checkpoint)

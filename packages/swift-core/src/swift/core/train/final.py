@@ -20,21 +20,31 @@ RESUME_ONLY = (
     "trainer_state.json",
     "training_args.bin",
     "objective.pt",
+    "callbacks.pt",
 )
 
 
-def write_final(trainer: Trainer, output: Path) -> Path:
-    """Make OUT/final out of the last checkpoint, without a second copy where the file system has hard links.
+def write_final(trainer: Trainer, output: Path, step: int) -> Path:
+    """Make OUT/final out of a checkpoint, without a second copy where the file system has hard links.
+
+    Where a callback shows other weights than the checkpoint's (averaged ones), those are written instead.
+
+    Args:
+        step: whose checkpoint it is.
 
     Raises:
         CheckpointError: it cannot be written; the checkpoints stay.
     """
     final = output / "final"
-    last = output / f"checkpoint-{trainer.state.global_step}"
+    last = output / f"checkpoint-{step}"
     if trainer.args.should_save:
         staged = output / checkpoint.STAGING / "final"
+        source = last
         try:
-            _link_weights(last, staged)
+            if any(callback.shows_other_weights for callback in trainer.own_callbacks):
+                source = output / checkpoint.STAGING / "weights"
+                trainer.save_model(str(source))
+            _link_weights(source, staged)
             if final.exists():
                 shutil.rmtree(final)
             staged.rename(final)

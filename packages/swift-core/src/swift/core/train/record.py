@@ -19,6 +19,7 @@ from swift.core.train import checkpoint
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+FOLDERS = (checkpoint.STAGING, "final", "ema", "profile", "tensorboard")
 PACKAGES = (
     "swift-core", "swift-tuners", "swift-parallel", "swift-rlhf", "swift-mm", "swift-infer", "swift-kernels",
     "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers",
@@ -120,7 +121,7 @@ def _delete_run(output: Path) -> None:
     """Delete what a run writes, and nothing else that may lie in the folder."""
     if not is_main_process():
         return
-    for path in (*checkpoint.checkpoints(output), output / checkpoint.STAGING, output / "final"):
+    for path in (*checkpoint.checkpoints(output), *(output / name for name in FOLDERS)):
         shutil.rmtree(path, ignore_errors=True)
     for name in (RUN_FILE, METRICS_FILE):
         (output / name).unlink(missing_ok=True)

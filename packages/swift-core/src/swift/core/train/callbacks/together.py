@@ -1,0 +1,93 @@
+"""All callbacks of a run: built from YAML, attached, saved and restored, entered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback
+
+from swift.core.config.named import Named
+from swift.core.console import say
+from swift.core.errors import ConfigError, PluginError
+from swift.core.registry import callbacks
+from swift.core.train.callbacks.contract import Callback
+from swift.plugin.parts import build_part
+
+if TYPE_CHECKING:
+    from swift.core.train.trainer import Trainer
+
+STATE_FILE = "callbacks.pt"
+
+
+def build_callbacks(named: Sequence[Named]) -> list[TrainerCallback]:
+    """The callbacks of train.callbacks, in their order.
+
+    Raises:
+        ConfigError: one is named twice, or does not take its arguments' values.
+        RegistryError: a name is unknown.
+        PluginError: one cannot be built, or is no TrainerCallback.
+    """
+    names = [item.name for item in named]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"train.callbacks names {name!r} twice", "name it once")
+    return [_build(item) for item in named]
+
+
+def _build(item: Named) -> TrainerCallback:
+    built = build_part(callbacks, item.name, item.config)
+    if not isinstance(built, TrainerCallback):
+        raise PluginError(
+            f"{callbacks.get(item.name).described('callback')} is a {type(built).__name__}, "
+            "not a transformers.TrainerCallback",
+            "derive it from that class, or from swift.core.train.callbacks.contract.Callback",
+        )
+    return built
+
+
+def own(everything: Iterable[TrainerCallback]) -> list[Callback]:
+    """Those that know the trainer."""
+    return [callback for callback in everything if isinstance(callback, Callback)]
+
+
+def save_states(mine: Sequence[Callback], folder: Path) -> None:
+    """Write what they keep, where one keeps anything."""
+    states = {_key(callback): state for callback in mine if (state := callback.state_dict())}
+    if states:
+        torch.save(states, folder / STATE_FILE)
+
+
+def load_states(mine: Sequence[Callback], folder: Path) -> None:
+    """Hand each its state; says which one starts afresh."""
+    path = folder / STATE_FILE
+    states: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu") if path.exists() else {}
+    for callback in mine:
+        if _key(callback) in states:
+            callback.load_state_dict(states.pop(_key(callback)))
+        elif type(callback).state_dict is not Callback.state_dict:
+            say(f"{folder.name} knows nothing of the callback {_key(callback)}: it starts afresh")
+    if states:
+        say(f"{folder.name} has state of callbacks that this run does not have: {', '.join(sorted(states))}")
+
+
+def _key(callback: Callback) -> str:
+    return type(callback).__qualname__
+
+
+@contextmanager
+def presenting(mine: Sequence[Callback]) -> Iterator[None]:
+    """Inside all of their presenting()."""
+    with ExitStack() as stack:
+        for callback in mine:
+            stack.enter_context(callback.presenting())
+        yield
+
+
+def attach(mine: Sequence[Callback], trainer: Trainer) -> None:
+    """Introduce the trainer to each."""
+    for callback in mine:
+        callback.attach(trainer)
