@@ -201,5 +201,11 @@ CONTRACTS: dict[str, Contract] = {
             built_extras=("config",),
             methods=("generate", "stream", "update_weights", "health", "close"),
         ),
+        Contract(
+            "agent format",
+            "data: {agent_format: NAME}",
+            "an agent format: swift.core.template.agent.format.AgentFormat",
+            methods=("system", "calls", "results", "parse"),
+        ),
     )
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from swift.plugin.contract.file import PartReport
+    from swift.plugin.testing import PartReport
 
 
 @click.command("check")
@@ -28,7 +28,7 @@ def command(files: tuple[str, ...], sandboxed: bool, configs: tuple[str, ...]) -
     deterministic, right types and devices). Exit status 1 where something fails.
     """
     from swift.core.errors import SwiftError
-    from swift.plugin.contract.file import check_files, load_files
+    from swift.plugin.testing import check_files, load_files
 
     trust: Any = "sandboxed" if sandboxed else "trusted"
     try:

@@ -48,7 +48,7 @@ def command(
     from swift.core.registry import REGISTRIES
 
     if files:
-        from swift.plugin.contract.file import load_files
+        from swift.plugin.testing import load_files
 
         load_files(files, "sandboxed" if sandboxed else "trusted")
     kind = kind.replace("_", " ").replace("-", " ") if kind else None

@@ -1,4 +1,4 @@
-"""The parts of plugin files: loaded, checked, built."""
+"""Plugins in tests: their parts loaded, checked and built as a run does it."""
 
 from __future__ import annotations
 
