@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from swift.core.errors import ConfigError, DataError
+from swift.core.template.agent.convert import plain_conversation
+from swift.core.template.agent.format import AgentFormat
 from swift.core.template.constants import analyse
+from swift.core.template.loss_scale.apply import Weigher
+from swift.core.template.loss_scale.scales import LossScales
 from swift.core.template.media import MediaFamily, expand, has_media
 from swift.core.template.plan import Plan, plan_tokens
-from swift.core.template.render import Rendered, Renderer, RenderError
+from swift.core.template.related import RELATED_TASKS, related_requests, related_sample
+from swift.core.template.render import HIDDEN, Rendered, Renderer, RenderError
 from swift.core.template.request import LossTurns, Request, last_assistant, requests_of
 from swift.core.template.shape import Guard, Shape, compile_shape
 from swift.core.template.spans import closing_pattern, render_with_spans
+from swift.core.template.special import SpecialTokens
 from swift.core.template.tokens import Tokens, tokenise, tokenise_slowly
+from swift.core.template.tools import has_tools
 from swift.core.template.truncate import EncodeStatistics, Truncation, fit, is_learned
 from swift.core.template.words import WordMemory, has_safe_cuts
 from swift.core.types import Conversation, Encoded, Task
@@ -23,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-_SIMPLE_KEYS = frozenset({"role", "content", "loss"})
+_SIMPLE_KEYS = frozenset({"role", "content", *HIDDEN})
 MOST_SHAPES = 4096
 
 
@@ -37,13 +44,16 @@ class ChatTemplate:
         tokenizer: with a chat template, unless every row is plain text.
         max_length: most tokens of a sample.
         truncation: what happens to a longer one.
-        loss_turns: which assistant turns are learned; a message's own boolean "loss" overrides it.
+        loss_turns: which assistant turns are learned; a message's own "loss" (true, false, a weight)
+            overrides it.
         task: what a row becomes (see types.Task).
         media: family of a multimodal model.
+        agent: format that tools, calls and results are written in; None: the chat template's own.
+        scales: how much each piece of a turn weighs.
 
     Raises:
         ModelError: turns are to be rendered and the tokenizer has no chat template.
-        ConfigError: truncation "split" for a task whose samples cannot be split.
+        ConfigError: truncation or scales that the task cannot take.
     """
 
     def __init__(
@@ -55,26 +65,28 @@ class ChatTemplate:
         loss_turns: LossTurns = "all",
         task: Task = "causal_lm",
         media: MediaFamily | None = None,
+        agent: AgentFormat | None = None,
+        scales: LossScales | None = None,
     ) -> None:
-        if truncation == "split" and task in ("preference", "prompt"):
-            raise ConfigError(
-                f"data.truncation is 'split', but a {task} sample cannot be cut into several",
-                "use delete, right or left",
-            )
+        _check_truncation(truncation, task)
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.truncation: Truncation = truncation
         self.loss_turns: LossTurns = loss_turns
         self.task: Task = task
         self.media = media
+        self.agent = agent
         self.statistics = EncodeStatistics()
         self.renderer = Renderer(tokenizer)
         self.closing = closing_pattern(_special_tokens(tokenizer))
+        placeholder = media.placeholder if media is not None else ""
+        self.weigher = Weigher(scales or LossScales(), self.renderer, self.closing, placeholder, task)
         self.backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
         self.memory = WordMemory(self.backend) if self.backend and has_safe_cuts(self.backend) else None
         self._shapes: dict[Any, tuple[Shape, Plan | None] | None] = {}
         self._guard: Guard | None = None
-        if task != "text":
+        self._special: SpecialTokens | None = None
+        if task not in ("text", "seq_cls", "embedding"):  # those two may need no turns
             self.renderer.source()
 
     def encode(self, conversations: Sequence[Conversation]) -> list[Encoded]:
@@ -84,7 +96,9 @@ class ChatTemplate:
             DataError: a row cannot be encoded; the message names its origin.
             ModelError: turns in plain-text training with a tokenizer without chat template.
         """
-        requests = [requests_of(row, self.task, self.loss_turns) for row in conversations]
+        if self.agent is not None:
+            conversations = [plain_conversation(row, self.agent) for row in conversations]
+        requests = [self._requests(row) for row in conversations]
         flat = [request for row in requests for request in row]
         tensors: dict[int, dict[str, torch.Tensor]] = {}
         tokens = iter(self._tokens(flat, tensors))
@@ -107,7 +121,7 @@ class ChatTemplate:
             if found is None or contents is None or not self._exchangeable(contents):
                 rendered.append((number, self._render(request, tensors)))
             elif found[1] is None:
-                rendered.append((number, found[0].render(contents)))
+                rendered.append((number, self.weigher.weigh(request, found[0].render(contents))))
             else:
                 numbers, rows = planned.setdefault(found[1], ([], []))
                 numbers.append(number)
@@ -118,10 +132,22 @@ class ChatTemplate:
         for (number, _), tokens in zip(rendered, self._tokenise([row for _, row in rendered]), strict=True):
             results[number] = tokens
         return [
-            (tokens[0], tokens[0]) if request.whole else tokens
+            self._finished(request, tokens)
             for request, tokens in zip(requests, results, strict=True)
             if tokens is not None
         ]
+
+    def _requests(self, row: Conversation) -> list[Request]:
+        if self.task in RELATED_TASKS:
+            return related_requests(row, self.task)
+        return requests_of(row, self.task, self.loss_turns)
+
+    def _finished(self, request: Request, tokens: Tokens) -> Tokens:
+        if request.text is not None:
+            if self._special is None:
+                self._special = SpecialTokens(self.tokenizer)
+            return self._special.around(tokens)
+        return (tokens[0], tokens[0], None) if request.whole else tokens
 
     def _tokenise(self, rows: list[Rendered]) -> list[Tokens]:
         if self.backend is None:
@@ -147,11 +173,15 @@ class ChatTemplate:
         if not constants.exchangeable:
             return None
         shape = compile_shape(
-            self.renderer, roles, request.learn, self.closing, generation_prompt=request.generation_prompt
+            self.renderer,
+            roles,
+            self.weigher.asked(request),
+            self.closing,
+            generation_prompt=request.generation_prompt,
         )
-        if shape is None:
+        if shape is None or list(shape.slots) != sorted(shape.slots):
             return None
-        if self.memory is None or self.backend is None:
+        if self.memory is None or self.backend is None or self.weigher.applies(request):
             return shape, None
         return shape, plan_tokens(shape, self.backend, self.memory)
 
@@ -163,13 +193,17 @@ class ChatTemplate:
 
     def _render(self, request: Request, tensors: dict[int, dict[str, torch.Tensor]]) -> Rendered:
         row = request.conversation
+        if request.text is not None:
+            return Rendered(request.text, [])
         if not request.messages:
             return Rendered(self._plain_text(row.text or ""), [])
         try:
-            if any(request.learn):
+            asked = self.weigher.asked(request)
+            if any(asked):
                 rendered = render_with_spans(
-                    self.renderer, request.messages, request.tools, request.learn, self.closing
+                    self.renderer, request.messages, request.tools, asked, self.closing
                 )
+                rendered = self.weigher.weigh(request, rendered)
             else:
                 text = self.renderer.render(
                     request.messages, request.tools, generation_prompt=request.generation_prompt
@@ -178,7 +212,7 @@ class ChatTemplate:
         except RenderError as error:
             raise DataError(
                 f"{row.origin}: the chat template cannot render this row: {error}",
-                "correct its turns, set data.on_error=skip, or choose another model.chat_template",
+                _remedy(request),
             ) from error
         return self._with_media(rendered, row, tensors) if has_media(row) else rendered
 
@@ -208,7 +242,7 @@ class ChatTemplate:
     ) -> list[Encoded]:
         """Truncate, count, and put the pieces of one row together."""
         self.statistics.rows += 1
-        longest = max(len(ids) for ids, _ in results)
+        longest = max(len(ids) for ids, _, _ in results)
         self.statistics.longest = max(self.statistics.longest, longest)
         # cutting through the tokens of an image would leave tensors without their places
         how: Truncation = "delete" if media else self.truncation
@@ -219,6 +253,8 @@ class ChatTemplate:
         if longest > self.max_length:
             self.statistics.truncated += 1
         columns = self._columns(row)
+        if self.task in RELATED_TASKS:
+            return [related_sample(row, self.task, [pieces[0] for pieces in fitted], columns)]
         if self.task == "preference":
             chosen, rejected = (self._encoded(pieces[0], row, media, columns) for pieces in fitted)
             chosen.rejected = rejected
@@ -227,9 +263,11 @@ class ChatTemplate:
 
     def _fit(self, tokens: Tokens, how: Truncation) -> list[Tokens]:
         if len(tokens[0]) <= self.max_length:
-            return [tokens]
+            return [tokens] if not self.weigher.scales.parts or is_learned(tokens) else []
         pieces = fit(tokens, self.max_length, how)
-        return pieces if self.task == "prompt" else [piece for piece in pieces if is_learned(piece)]
+        if self.task == "prompt" or self.task in RELATED_TASKS:
+            return pieces
+        return [piece for piece in pieces if is_learned(piece)]
 
     def _encoded(
         self,
@@ -238,13 +276,35 @@ class ChatTemplate:
         media: dict[str, torch.Tensor] | None,
         columns: dict[str, Any],
     ) -> Encoded:
-        return Encoded(tokens[0], tokens[1], media=media, columns=columns, origin=row.origin)
+        ids, labels, weights = tokens
+        return Encoded(ids, labels, weights, media=media, columns=columns, origin=row.origin)
 
     def _columns(self, row: Conversation) -> dict[str, Any]:
         columns = row.columns
         if row.label is not None:
             columns = {**columns, "label": row.label}
         return columns if self.task != "prompt" else {**columns, **_prompt_columns(row)}
+
+
+def _check_truncation(truncation: Truncation, task: Task) -> None:
+    whole = {"preference", "prompt", *RELATED_TASKS}
+    if truncation == "split" and task in whole:
+        raise ConfigError(
+            f"data.truncation is 'split', but a {task} sample cannot be cut into several",
+            "use delete, right or left",
+        )
+    if truncation == "right" and task == "generative_reranker":
+        raise ConfigError(
+            "data.truncation is 'right', which would cut off the place of the answer", "use delete or left"
+        )
+
+
+def _remedy(request: Request) -> str:
+    if has_tools(request.messages, request.tools):
+        return (
+            "set data.agent_format (hermes, react, ...), which writes tools, calls and results as plain text"
+        )
+    return "correct its turns, set data.on_error=skip, or choose another model.chat_template"
 
 
 def _prompt_columns(row: Conversation) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def has_media(conversation: Conversation) -> bool:
 
 
 def expand(rendered: Rendered, placeholder: str, replacements: list[str]) -> Rendered:
-    """Replace the i-th placeholder by the i-th replacement; spans move along.
+    """Replace the i-th placeholder by the i-th replacement; spans and weights move along.
 
     Raises:
         ValueError: the counts differ.
@@ -87,4 +87,7 @@ def expand(rendered: Rendered, placeholder: str, replacements: list[str]) -> Ren
             total = move
         return character + total
 
-    return Rendered(text, [(shifted(start), shifted(end)) for start, end in rendered.spans])
+    spans = [(shifted(start), shifted(end)) for start, end in rendered.spans]
+    if rendered.weights is None:
+        return Rendered(text, spans)
+    return Rendered(text, spans, [(shifted(start), shifted(end), by) for start, end, by in rendered.weights])

@@ -75,7 +75,8 @@ class Plan:
         mask = np.repeat(np.tile(np.array(learned), count), table.ravel())
         labels = np.where(mask, ids, np.int32(IGNORE_INDEX))
         ends = np.cumsum(table.sum(axis=1)).tolist()
-        return [(ids[start:end], labels[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        pieces = zip([0, *ends[:-1]], ends, strict=True)
+        return [(ids[start:end], labels[start:end], None) for start, end in pieces]
 
 
 def plan_tokens(shape: Shape, backend: Tokenizer, memory: WordMemory) -> Plan | None:
@@ -202,5 +203,5 @@ def _agrees(plan: Plan, shape: Shape, backend: Tokenizer) -> bool:
     expected = tokenise(backend, [shape.render(row) for row in rows])
     return all(
         np.array_equal(ids, other_ids) and np.array_equal(labels, other_labels)
-        for (ids, labels), (other_ids, other_labels) in zip(plan.encode(rows), expected, strict=True)
+        for (ids, labels, _), (other_ids, other_labels, _) in zip(plan.encode(rows), expected, strict=True)
     )

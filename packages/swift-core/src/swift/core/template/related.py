@@ -58,7 +58,7 @@ def related_sample(
     row: Conversation, task: Task, tokens: Sequence[Tokens], columns: dict[str, Any]
 ) -> Encoded:
     """The sample of a row out of the tokens of its requests."""
-    texts = [Encoded(ids, labels, columns=columns, origin=row.origin) for ids, labels in tokens]
+    texts = [Encoded(ids, labels, columns=columns, origin=row.origin) for ids, labels, _ in tokens]
     labels = [row.label] if task == "seq_cls" else relevances(row)
     labelled = texts[1:] if task == "embedding" else texts
     for text, label in zip(labelled, labels, strict=True):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 """First character, and one past the last, of a supervised piece of text."""
 
+Piece = tuple[int, int, float]
+"""First character, one past the last, weight."""
+
 HIDDEN = frozenset({"loss", "call_text", "was"})
 """Keys of a message that are for the template layer, not for the chat template."""
 
@@ -38,7 +41,7 @@ class Rendered:
 
     text: str
     spans: list[Span]
-    weights: list[tuple[int, int, float]] | None = None
+    weights: list[Piece] | None = None
 
 
 class Renderer:

@@ -18,7 +18,7 @@ class Request:
 
     Attributes:
         messages: the turns; empty for plain text.
-        learn: [len(messages)] which turns are supervised.
+        learn: [len(messages)] which turns are supervised; a number other than 0 and 1 is the turn's weight.
         generation_prompt: end with the header of an assistant turn.
         whole: every token is supervised.
         text: plain text instead of turns, with the special tokens that the tokenizer itself adds.
@@ -26,7 +26,7 @@ class Request:
 
     conversation: Conversation
     messages: list[Message]
-    learn: tuple[bool, ...]
+    learn: tuple[float, ...]
     generation_prompt: bool = False
     whole: bool = False
     text: str | None = None
@@ -80,7 +80,7 @@ def last_assistant(messages: Sequence[Message]) -> int:
 
 def _learned(
     conversation: Conversation, messages: Sequence[Message], loss_turns: LossTurns, first: int = 0
-) -> tuple[bool, ...]:
+) -> tuple[float, ...]:
     last = last_assistant(messages)
     if last == len(messages) and messages[-1]["role"] != "assistant":
         raise DataError(

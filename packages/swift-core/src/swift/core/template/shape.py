@@ -64,7 +64,7 @@ class Shape:
 def compile_shape(
     renderer: Renderer,
     roles: Roles,
-    learn: Sequence[bool],
+    learn: Sequence[float],
     closing: object,
     *,
     generation_prompt: bool = False,
@@ -100,7 +100,7 @@ def _spans(
     messages: list[Message],
     text: str,
     found: list[tuple[int, int]],
-    learn: Sequence[bool],
+    learn: Sequence[float],
     closing: object,
 ) -> tuple[tuple[tuple[int, int], tuple[int, int]], ...]:
     spans = []

@@ -42,4 +42,4 @@ class SpecialTokens:
     def around(self, tokens: Tokens) -> Tokens:
         """The tokens of a text as tokenizer(text) gives them; nothing is learned in them."""
         ids = np.concatenate([self.before, tokens[0], self.after])
-        return ids, np.full_like(ids, IGNORE_INDEX)
+        return ids, np.full_like(ids, IGNORE_INDEX), None

@@ -37,19 +37,21 @@ class EncodeStatistics:
 
 def fit(tokens: Tokens, max_length: int, truncation: Truncation) -> list[Tokens]:
     """Samples of at most max_length tokens: none, one, or (split) several."""
-    ids, labels = tokens
-    if len(ids) <= max_length:
+    length = len(tokens[0])
+    if length <= max_length:
         return [tokens]
     if truncation == "delete":
         return []
     if truncation == "right":
-        return [(ids[:max_length], labels[:max_length])]
+        return [_cut(tokens, slice(max_length))]
     if truncation == "left":
-        return [(ids[-max_length:], labels[-max_length:])]
-    return [
-        (ids[start : start + max_length], labels[start : start + max_length])
-        for start in range(0, len(ids), max_length)
-    ]
+        return [_cut(tokens, slice(-max_length, None))]
+    return [_cut(tokens, slice(start, start + max_length)) for start in range(0, length, max_length)]
+
+
+def _cut(tokens: Tokens, kept: slice) -> Tokens:
+    ids, labels, weights = tokens
+    return ids[kept], labels[kept], weights[kept] if weights is not None else None
 
 
 def is_learned(tokens: Tokens) -> bool:

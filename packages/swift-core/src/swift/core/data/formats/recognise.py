@@ -10,7 +10,7 @@ from typing import Any
 
 from swift.core.data.formats import chat, preference, prompt, relevance
 from swift.core.data.formats.media import KINDS, attach_media
-from swift.core.data.formats.turns import tools_from
+from swift.core.data.formats.tools import check_called, tools_from
 from swift.core.errors import DataError
 from swift.core.types import Conversation
 
@@ -175,6 +175,8 @@ def to_conversation(
         if not format_.labels_itself:
             conversation.label = next((row[name] for name in LABELS if row.get(name) is not None), None)
         conversation.tools = tools_from(row.get("tools"), origin)
+        if conversation.tools:
+            check_called([*conversation.messages, *(conversation.rejected or ())], conversation.tools, origin)
     if not filled.isdisjoint(_MEDIA):
         attach_media(conversation, row, folder)
     if rest:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
+from swift.core.data.formats.cells import parse_json, shortened
+from swift.core.data.formats.tools import call_from, check_result
 from swift.core.errors import DataError
 from swift.core.types import Message
 
@@ -32,6 +35,9 @@ ROLES = {
 }
 """What the projects call a speaker -> the role; "tool_call" becomes an assistant turn with tool_calls."""
 
+LOSS_KEYS = ("loss", "loss_scale", "weight")
+"""A turn's own weight in the loss; several multiply."""
+
 PLAIN_ROLES = frozenset({"system", "user", "assistant"})
 _TRANSCRIPT = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
@@ -46,15 +52,17 @@ def messages_from(turns: Any, origin: str) -> list[Message]:
         turns = [turns]
     if not isinstance(turns, list) or not turns:
         raise DataError(
-            f"{origin}: the turns are {_short(turns)}, not a non-empty list of messages",
+            f"{origin}: the turns are {shortened(turns)}, not a non-empty list of messages",
             'write [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]',
         )
     messages: list[Message] = []
     for turn in turns:
         message = _message(turn, origin)
         if message["role"] == "tool_call":
-            _append_calls(messages, message["content"], origin)
+            _append_calls(messages, message, origin)
         else:
+            if message["role"] == "tool":
+                check_result(messages, message, origin)
             messages.append(message)
     return messages
 
@@ -71,69 +79,59 @@ def _message(turn: Any, origin: str) -> Message:
     else:
         speaker = None
     raise DataError(
-        f"{origin}: the turn {_short(turn)} has the role {speaker!r}, which is not one of {', '.join(ROLES)}",
+        f"{origin}: the turn {shortened(turn)} has the role {speaker!r}, "
+        f"which is not one of {', '.join(ROLES)}",
         'each turn needs "role" and "content" (or "from" and "value")',
     )
 
 
 def _normalised(turn: dict[str, Any], role: str, origin: str) -> Message:
     content = turn.get("content", turn.get("value"))
+    if role == "tool" and not isinstance(content, str) and not _is_parts(content):
+        content = "" if content is None else json.dumps(content, ensure_ascii=False)
     message: Message = {"role": role, "content": "" if content is None else content}
     if not isinstance(message["content"], str | list):
         raise DataError(
-            f"{origin}: the content of a turn is {_short(content)}", "it must be text or a list of parts"
+            f"{origin}: the content of a turn is {shortened(content)}", "it must be text or a list of parts"
         )
     for key in ("name", "tool_call_id", "reasoning_content"):
         if turn.get(key) is not None:
             message[key] = turn[key]
     if turn.get("tool_calls"):
-        message["tool_calls"] = [_call(call, origin) for call in turn["tool_calls"]]
-    loss = turn.get("loss", turn.get("weight"))
-    if loss is not None:
-        message["loss"] = bool(loss)
+        message["tool_calls"] = [call_from(call, origin) for call in turn["tool_calls"]]
+    losses = [turn[key] for key in LOSS_KEYS if turn.get(key) is not None]
+    if losses:
+        message["loss"] = _loss(losses, origin)
     return message
 
 
-def _append_calls(messages: list[Message], content: Any, origin: str) -> None:
-    """Consecutive function calls belong to one assistant turn."""
+def _loss(values: list[Any], origin: str) -> bool | float:
+    """A turn's weight, the product of what its keys say; 0 and 1 as truth values."""
+    for value in values:
+        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise DataError(
+                f"{origin}: a turn has the loss (or weight) {shortened(value)}",
+                "write true, false, or a finite number of at least 0",
+            )
+    product = float(math.prod(values))
+    return bool(product) if product in (0, 1) else product
+
+
+def _is_parts(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
+
+
+def _append_calls(messages: list[Message], turn: Message, origin: str) -> None:
+    """Consecutive function calls belong to one assistant turn, and to what it says right before them."""
+    content = turn["content"]
     calls = parse_json(content, "function call", origin) if isinstance(content, str) else content
-    parsed = [_call(call, origin) for call in (calls if isinstance(calls, list) else [calls])]
-    if messages and "tool_calls" in messages[-1]:
-        messages[-1]["tool_calls"].extend(parsed)
+    parsed = [call_from(call, origin) for call in (calls if isinstance(calls, list) else [calls])]
+    own = {"loss": turn["loss"]} if "loss" in turn else {}
+    if messages and messages[-1]["role"] == "assistant":
+        before = messages[-1]
+        messages[-1] = {**before, **own, "tool_calls": [*before.get("tool_calls", ()), *parsed]}
     else:
-        messages.append({"role": "assistant", "content": "", "tool_calls": parsed})
-
-
-def _call(call: Any, origin: str) -> dict[str, Any]:
-    """One tool call as OpenAI writes it, its arguments as an object (templates serialise them)."""
-    function = call.get("function", call) if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise DataError(
-            f"{origin}: the function call {_short(call)} has no name",
-            'write {"name": ..., "arguments": {...}}',
-        )
-    arguments = function.get("arguments", function.get("parameters", {}))
-    if isinstance(arguments, str):
-        arguments = parse_json(arguments or "{}", "arguments of a function call", origin)
-    result: dict[str, Any] = {
-        "type": "function",
-        "function": {"name": function["name"], "arguments": arguments or {}},
-    }
-    if isinstance(call, dict) and call.get("id") is not None:
-        result["id"] = call["id"]
-    return result
-
-
-def tools_from(value: Any, origin: str) -> list[dict[str, Any]] | None:
-    """The tools column: JSON text or a list of schemas, with or without the {"type": "function"} wrapper."""
-    if isinstance(value, str):
-        value = parse_json(value, "tools column", origin) if value.strip() else None
-    if not value:
-        return None
-    tools = value if isinstance(value, list) else [value]
-    if not all(isinstance(tool, dict) for tool in tools):
-        raise DataError(f"{origin}: the tools are {_short(value)}", "write a list of JSON schemas")
-    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
+        messages.append({"role": "assistant", "content": "", "tool_calls": parsed, **own})
 
 
 def transcript(text: str) -> list[Message] | None:
@@ -146,21 +144,3 @@ def transcript(text: str) -> list[Message] | None:
         {"role": "user" if speaker == "Human" else "assistant", "content": said.strip()}
         for speaker, said in speakers
     ]
-
-
-def parse_json(text: str, what: str, origin: str) -> Any:
-    """JSON inside a cell.
-
-    Raises:
-        DataError: it is not JSON.
-    """
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        problem = f"{origin}: the {what} {_short(text)} is not JSON: {error}"
-        raise DataError(problem, "correct the row") from None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
