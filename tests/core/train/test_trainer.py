@@ -157,7 +157,7 @@ def test_learning_rate_default_depends_on_what_trains(sections: Sections) -> Non
         ({"train": {"report_to": "tensorbord"}}, "tensorboard"),
         ({"train": {"report_to": "dvclive"}}, "pip install dvclive"),
         ({"train": {"eval_steps": 2}}, "data.split_ratio"),
-        ({"eval": {"exact_match": True}}, "data.val_dataset_name"),
+        ({"eval": {"metrics": "exact_match"}}, "data.val_dataset_name"),
     ],
 )
 def test_contradictions_are_refused(sections: Sections, tmp_path: Path, changes: Any, words: str) -> None:

@@ -51,8 +51,12 @@ class LiveParts:
         config: Mapping[str, Any],
         check: Check = accept_all,
         invoke: Invoke = call_plainly,
+        any_rank: Callable[[bool], bool] | None = None,
     ) -> Slot:
         """A registered part with its arguments.
+
+        Args:
+            any_rank: bool where the ranks need not agree on its failures; default: they do.
 
         Raises:
             RegistryError: unknown name, of the part or of its fallback.
@@ -65,7 +69,7 @@ class LiveParts:
             fallback=self._fallback_of(registry, name),
             check=check,
             invoke=invoke,
-            any_rank=self.any_rank,
+            any_rank=any_rank or self.any_rank,
         )
         self.in_use.append(slot)
         return slot

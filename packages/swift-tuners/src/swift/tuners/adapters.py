@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from swift.core.config.schema import LoopConfig, ModelConfig
 from swift.core.errors import ModelError
+from swift.core.types import Head
 
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 RUN_FILE = "run.json"
 DEFAULT_SEED = LoopConfig.model_fields["seed"].default
 
@@ -77,6 +81,41 @@ def base_model(adapter: Path, model_id: str | None = None) -> tuple[ModelConfig,
     record = _read_json(path)
     recorded = ModelConfig.model_validate(record["config"]["model"])
     return recorded.model_copy(update={"model_id": model_id or base_model_id(adapter)}), int(record["seed"])
+
+
+def adapter_head(adapter: Path) -> Head | None:
+    """The output that the base of an adapter is loaded with; None for next-token logits.
+
+    Raises:
+        ModelError: the adapter's files cannot be read, or a classification head is missing in them.
+    """
+    task = _read_json(adapter / ADAPTER_CONFIG).get("task_type")
+    if task == "FEATURE_EXTRACTION":
+        return Head("embedding")
+    if task != "SEQ_CLS":
+        return None
+    record = adapter.parent / RUN_FILE
+    settled = _read_json(record)["data"].get("objective", {}) if record.is_file() else {}
+    return Head("classification", _labels(adapter / ADAPTER_WEIGHTS), settled.get("problem_type"))
+
+
+def _labels(weights: Path) -> int:
+    """Rows of the last layer of the saved classification head."""
+    try:
+        with safe_open(weights, framework="np") as tensors:
+            heads = [
+                name
+                for name in tensors.keys()  # noqa: SIM118 (not a mapping)
+                if name.endswith(("score.weight", "classifier.weight", "out_proj.weight"))
+                and ".layers." not in name
+            ]
+            if heads:
+                return int(tensors.get_slice(heads[-1]).get_shape()[0])
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{str(weights)!r} cannot be read: {error}") from error
+    raise ModelError(
+        f"{str(weights)!r} holds no classification head", "train it with swift, or save it whole"
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

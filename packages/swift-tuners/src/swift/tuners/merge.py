@@ -13,8 +13,9 @@ import torch
 
 from swift.core.config.schema import ModelConfig
 from swift.core.errors import CheckpointError
+from swift.core.models.heads import set_padding
 from swift.core.models.load import load_config, load_model, load_processor, save_model
-from swift.tuners.adapters import base_model, find_adapter
+from swift.tuners.adapters import adapter_head, base_model, find_adapter
 from swift.tuners.api import load_tuner, merge_tuner
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ def merge_adapter(
         adapter = find_adapter(source)
         config, seed = base_model(adapter, model_id)
         processor = load_processor(config)
-        base = load_model(config, dtype=_precision(config, dtype), device="cpu", seed=seed)
+        head = adapter_head(adapter)
+        base = load_model(config, dtype=_precision(config, dtype), device="cpu", seed=seed, head=head)
+        if head is not None:
+            set_padding(base, getattr(processor, "tokenizer", processor).pad_token_id)
         model = cast("PreTrainedModel", merge_tuner(load_tuner(base, adapter)))
         save_model(model, processor, folder, max_shard_size)
     return output

@@ -149,7 +149,8 @@ class OptimConfig(Config):
         "adamw_torch", description="optimiser, by its transformers name or the name of a registered one"
     )
     optim_config: dict[str, Any] = Field(
-        default_factory=dict, description="arguments of a registered optimiser"
+        default_factory=dict,
+        description="arguments of the optimiser: of a registered one, or further ones of transformers'",
     )
     learning_rate: float | None = Field(
         None,
@@ -186,7 +187,14 @@ class LoggingConfig(Config):
 
     logging_steps: PositiveInt = Field(1, description="report every so many steps")
     report_to: Names = Field(
-        default_factory=list, description="tensorboard, wandb, ...; console and metrics.jsonl always"
+        default_factory=list,
+        description="tensorboard, wandb, swanlab, mlflow, ...; console and metrics.jsonl always",
+    )
+    run_name: str | None = Field(
+        None, description="the run's name where it is reported to; default: the place chooses one"
+    )
+    project: str | None = Field(
+        None, description="project (wandb, swanlab) or experiment (mlflow) that the run is reported under"
     )
     progress: bool = Field(True, description="progress bar on a terminal")
 
@@ -218,9 +226,13 @@ class InferConfig(Config):
 class EvalConfig(Config):
     """eval: what is measured on held-out data beside its loss."""
 
-    exact_match: bool = Field(False, description="generate greedily and compare with the last assistant turn")
-    max_new_tokens: PositiveInt = Field(64, description="longest answer of the comparison, in tokens")
-    num_samples: PositiveInt | None = Field(None, description="compare only the first so many held-out rows")
+    metrics: NamedParts = Field(
+        default_factory=list,
+        description="registered metrics: a name, {name, config}, or a list of them. Metrics of predictions "
+        "(accuracy, mrr, ...) at every evaluation, of greedy answers (exact_match, bleu, ...) at the end",
+    )
+    max_new_tokens: PositiveInt = Field(64, description="longest greedy answer, in tokens")
+    num_samples: PositiveInt | None = Field(None, description="answer only the first so many held-out rows")
 
 
 class ExportConfig(Config):

@@ -19,4 +19,4 @@ def accuracy(predictions: Tensor, references: Tensor, threshold: float = 0.5) ->
         ConfigError: numbers instead of classes.
     """
     right = decided("accuracy", predictions, references, threshold) == references
-    return float(right.flatten(1).all(1).float().mean() if right.dim() > 1 else right.float().mean())
+    return float(right.flatten(1).all(1).double().mean() if right.dim() > 1 else right.double().mean())

@@ -8,6 +8,7 @@ from swift.core.errors import ModelError
 from swift.core.types import Head
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
 CLASSIFIER = "ForSequenceClassification"
@@ -53,8 +54,19 @@ def head_weights(
         return ()
     if head.kind == "embedding":
         return ("pooler.",)
-    trunk = model.base_model_prefix
-    return tuple([name + "." for name, _ in model.named_children() if name != trunk])
+    return tuple([name + "." for name in classifier_layers(model)])
+
+
+def classifier_layers(model: nn.Module) -> list[str]:
+    """Names of the layers with weights that a classification model has on top of its trunk."""
+    if CLASSIFIER not in type(model).__name__:
+        return []
+    trunk = getattr(model, "base_model_prefix", "")
+    return [
+        name
+        for name, layer in model.named_children()
+        if name != trunk and next(layer.parameters(), None) is not None
+    ]
 
 
 def set_padding(model: PreTrainedModel, pad_id: int | None) -> None:

@@ -111,5 +111,5 @@ def measuring(stage: Stage, files: TaskFiles, samples: int) -> Mapping[str, Mapp
         "model": model,
         "data": {"val_dataset_name": str(files.held_out), "max_length": 64},
         "train": {**train, "per_device_eval_batch_size": 64},
-        "eval": {"exact_match": True, "max_new_tokens": 8, "num_samples": samples},
+        "eval": {"metrics": "exact_match", "max_new_tokens": 8, "num_samples": samples},
     }

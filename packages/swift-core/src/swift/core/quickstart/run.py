@@ -43,8 +43,9 @@ def quickstart(output: Path, steps: Steps, seed: int, samples: int, overwrite: b
         if outcome.signal_status is not None:
             return EXIT_INTERRUPTED
         figures = measure(run_from_dict(measuring(stage, files, samples)))
-        results.append(StageResult(stage.name, figures["exact_match"], figures["eval_loss"], outcome.seconds))
-        say(f"    held out: exact match {figures['exact_match']:.1%}, loss {figures['eval_loss']:.3f}")
+        exact_match = figures["eval_exact_match"]
+        results.append(StageResult(stage.name, exact_match, figures["eval_loss"], outcome.seconds))
+        say(f"    held out: exact match {exact_match:.1%}, loss {figures['eval_loss']:.3f}")
     say("\nmerging the adapter and serving the result")
     merged = merge_last(plan[-1], output / "merged")
     chat = chat_once(merged, files, output / "serve.log")

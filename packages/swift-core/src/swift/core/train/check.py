@@ -13,18 +13,26 @@ from transformers.training_args import OptimizerNames
 
 from swift.core.config.run import RunConfig
 from swift.core.errors import ConfigError, did_you_mean
+from swift.core.registry import Registry, optimizers, schedulers
+from swift.core.train.arguments import learning_rate
+from swift.core.train.optimizer import check_optimizer
+from swift.core.train.schedule import check_schedule
 
 NO_REPORT = ("none", "all")  # what transformers understands beside the names of its integrations
 
 
 def check_names(run: RunConfig) -> None:
-    """Names that transformers knows: optimiser, schedule, places to report to.
+    """Optimiser, schedule and places to report to exist, are installed, and take their arguments.
 
     Raises:
-        ConfigError: a name is unknown, or the package behind it is not installed.
+        ConfigError, PluginError: one of them does not.
     """
-    _check("optim", run.optim.optim, [name.value for name in OptimizerNames])
-    _check("lr_scheduler_type", run.optim.lr_scheduler_type, [name.value for name in SchedulerType])
+    _check_either("optim", run.optim.optim, optimizers, [name.value for name in OptimizerNames])
+    check_optimizer(run.optim, learning_rate(run))
+    _check_either(
+        "lr_scheduler_type", run.optim.lr_scheduler_type, schedulers, [name.value for name in SchedulerType]
+    )
+    check_schedule(run.optim, run.loop.max_steps, run.loop.eval_steps is not None)
     installed = get_available_reporting_integrations()
     for name in run.logging.report_to:
         _check("report_to", name, [*INTEGRATION_TO_CALLBACK, *NO_REPORT])
@@ -43,6 +51,28 @@ def _check(key: str, name: str, known: Iterable[str]) -> None:
         )
 
 
+def _check_either(key: str, name: str, registry: Registry, theirs: list[str]) -> None:
+    """A name of transformers or of a registered part; one that is both has no meaning.
+
+    Raises:
+        ConfigError: neither, or both.
+    """
+    if name in registry and name in theirs:
+        place = registry.get(name).described(registry.kind)
+        raise ConfigError(
+            f"train.{key} is {name!r}, and {place} has the name of one of transformers",
+            "register it under another name",
+        )
+    if name in registry or name in theirs:
+        return
+    registered = registry.names()
+    raise ConfigError(
+        f"train.{key} is {name!r}, which is neither a {registry.kind} of transformers nor a registered one",
+        f"{did_you_mean(name, [*theirs, *registered])} (registered: {', '.join(registered) or 'none'}; "
+        f"a plugin that registers one is named under plugins:)",
+    )
+
+
 def check_held_out(run: RunConfig) -> None:
     """What is measured on held-out rows needs some.
 
@@ -53,7 +83,7 @@ def check_held_out(run: RunConfig) -> None:
         return
     wanted = {
         f"train.eval_steps={run.loop.eval_steps}": run.loop.eval_steps is not None,
-        "eval.exact_match=true": run.eval.exact_match,
+        f"eval.metrics={[named.name for named in run.eval.metrics]}": bool(run.eval.metrics),
     }
     for setting, is_set in wanted.items():
         if is_set:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from swift.core.metrics.gathered import Gathered
 from swift.core.protocols import Objective
 from swift.core.types import Batch, Encoded
 
@@ -43,12 +44,14 @@ def evaluate_loss(
     rank: int = 0,
     world_size: int = 1,
     reduce: Callable[[Tensor], Tensor] | None = None,
+    gathered: Gathered | None = None,
 ) -> dict[str, float]:
     """Mean loss and metrics over a data set: sum of all losses / count of all units, in float64.
 
     Args:
         dataset: samples or packs; this rank takes every world_size-th one from its own on.
         reduce: sums a tensor over the ranks.
+        gathered: takes the objective's predictions for this rank's samples.
     """
     reduce = reduce or _unchanged
     totals = torch.zeros(2, dtype=torch.float64)
@@ -56,13 +59,15 @@ def evaluate_loss(
     one = torch.ones((), device=device)
     if len(dataset) < world_size:  # too little to share: every rank measures all of it
         rank, world_size, reduce = 0, 1, _unchanged
-    mine = range(rank, len(dataset), world_size)
     with evaluation_mode(model):
-        for start in range(0, len(mine), batch_size):
-            items = [dataset[index] for index in mine[start : start + batch_size]]
-            batch = objective.collate(samples(items))
+        for items in _shares(dataset, batch_size, rank, world_size):
+            batch = objective.collate(samples(items or [dataset[0]]))
             (ready,) = objective.prepare(model, [to_device(batch, device)], 0)
             output = objective.loss(model, ready, one)
+            if not items:  # all ranks make the same calls, whatever a loss has to agree on
+                continue
+            if gathered is not None:
+                gathered.add(objective.predict(model, ready))
             count = torch.as_tensor(objective.count(ready))
             totals += torch.stack([output.loss.double().cpu(), count.double().cpu()])
             for name, metric in output.metrics.items():
@@ -74,6 +79,16 @@ def evaluate_loss(
         value, weight = reduce(sums[name]).tolist()
         figures[name] = value / max(weight, 1e-12)
     return figures
+
+
+def _shares(
+    dataset: Samples, batch_size: int, rank: int, world_size: int
+) -> Iterator[list[Encoded | list[Encoded]]]:
+    """This rank's batches: as many as every other rank has, the last ones perhaps empty."""
+    mine = range(rank, len(dataset), world_size)
+    most = -(-len(dataset) // world_size)
+    for start in range(0, most, batch_size):
+        yield [dataset[index] for index in mine[start : start + batch_size]]
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

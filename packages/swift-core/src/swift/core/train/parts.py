@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
+from torch.utils.data import IterableDataset
 
 from swift.core.config.run import RunConfig
 from swift.core.config.schema import ModelConfig
+from swift.core.console import say
 from swift.core.data.pipeline import Datasets, build_datasets
 from swift.core.errors import ConfigError
+from swift.core.metrics.use import Metrics
 from swift.core.models.attention import check_varlen
+from swift.core.models.heads import set_padding
 from swift.core.models.load import load_config, load_model, load_processor
 from swift.core.protocols import Objective, Tuner
 from swift.core.registry import objectives, tuners
@@ -23,11 +27,14 @@ from swift.core.template.chat import ChatTemplate
 from swift.core.template.families import media_family
 from swift.core.train.arguments import compute_dtype, trains_all_weights, weight_dtype
 from swift.core.train.context import ObjectiveContext
+from swift.core.train.evaluate import samples
 from swift.plugin.live import LiveParts
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from swift.core.template.media import MediaFamily
-    from swift.core.types import Task
+    from swift.core.types import Head, Task
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class Parts:
     datasets: Datasets
     objective: Objective
     tuner: Tuner | None
+    metrics: Metrics
 
 
 def load_parts(run: RunConfig, device: torch.device, live: LiveParts | None = None) -> Parts:
@@ -72,11 +80,15 @@ def load_parts(run: RunConfig, device: torch.device, live: LiveParts | None = No
     datasets = build_datasets(
         run.data, template, task, seed=run.loop.seed, folder=run.folder, hub=run.model.hub
     )
+    target = component.load()
+    settings, head = settle(target, run.objective, datasets)
+    datasets.summary |= settled_keys(run.objective, settings)
     tuner = build_tuner(run)
-    model = prepare_model(run, model_config, tuner, device)
+    model = prepare_model(run, model_config, tuner, device, head, tokenizer.pad_token_id)
     context = objective_context(run, model_config, tokenizer, device, live, media)
-    objective = component.load()(run.objective, context)
-    return Parts(model, processor, tokenizer, datasets, objective, tuner)
+    objective = target(settings, context)
+    metrics = Metrics(run.eval.metrics, run.objective_name, live)
+    return Parts(model, processor, tokenizer, datasets, objective, tuner, metrics)
 
 
 def check_context(architecture: Any, max_length: int) -> None:
@@ -91,6 +103,32 @@ def check_context(architecture: Any, max_length: int) -> None:
             f"data.max_length is {max_length}, but the model's context has {context} positions",
             f"set data.max_length={context} or less; data.truncation says what happens to longer samples",
         )
+
+
+def settle(target: Any, config: Any, datasets: Datasets) -> tuple[Any, Head | None]:
+    """The objective's config completed from the data, and the head that its model needs.
+
+    Raises:
+        DataError, ConfigError: the objective cannot learn from these rows.
+    """
+    if not hasattr(target, "settle"):  # a factory, or a class of the user's that is no Objective
+        return config, None
+    known: list[Any] = [data for data in (datasets.train, datasets.evaluation) if data is not None]
+    streamed = any(isinstance(data, IterableDataset) for data in known)
+    items = (data[index] for data in known for index in range(len(data)))
+    settled = target.settle(config, None if streamed else (one for item in items for one in samples([item])))
+    return settled, target.head(settled)
+
+
+def settled_keys(config: Any, settled: Any) -> dict[str, Any]:
+    """What the data decided, for run.json and the console."""
+    if settled is config:
+        return {}
+    before, after = config.model_dump(), settled.model_dump()
+    found = {key: value for key, value in after.items() if value != before[key]}
+    if found:
+        say("from the data: " + ", ".join(f"{key}={value}" for key, value in found.items()))
+    return {"objective": after}
 
 
 def is_flat(run: RunConfig) -> bool:
@@ -113,12 +151,26 @@ def build_tuner(run: RunConfig) -> Tuner | None:
 
 
 def prepare_model(
-    run: RunConfig, config: ModelConfig, tuner: Tuner | None, device: torch.device
+    run: RunConfig,
+    config: ModelConfig,
+    tuner: Tuner | None,
+    device: torch.device,
+    head: Head | None = None,
+    pad_id: int | None = None,
 ) -> nn.Module:
-    """Load the base, then let the tuner decide what moves."""
+    """Load the base, then let the tuner decide what moves.
+
+    Args:
+        head: another output than next-token logits.
+        pad_id: padding token, which some heads look for.
+    """
     dtype = weight_dtype(run, compute_dtype(run, device))
     options = tuner.load_options() if tuner is not None else {}
-    model: nn.Module = load_model(config, dtype=dtype, device=device, seed=run.loop.seed, options=options)
+    model: nn.Module = load_model(
+        config, dtype=dtype, device=device, seed=run.loop.seed, options=options, head=head
+    )
+    if head is not None:
+        set_padding(cast("PreTrainedModel", model), pad_id)
     if is_flat(run):
         check_varlen(model)
     if run.model.adapter is not None:

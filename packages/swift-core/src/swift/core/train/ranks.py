@@ -36,6 +36,15 @@ def from_first(value: Any) -> Any:
     return box[0]
 
 
+def from_all(value: Any) -> list[Any]:
+    """The values that the ranks give, in their order (any picklable objects)."""
+    if not is_distributed():
+        return [value]
+    values = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
 def _device(device: torch.device | str) -> torch.device | str:
     """NCCL moves GPU tensors only."""
     if distributed.get_backend() == "nccl":

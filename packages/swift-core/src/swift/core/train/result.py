@@ -16,7 +16,7 @@ class TrainResult:
         output_dir: folder of the run.
         final_dir: trained weights with tokenizer, or None when the run was stopped before its end.
         steps: optimiser steps taken, those before a resume included.
-        figures: last training report and evaluation (eval_loss, exact_match, ...).
+        figures: last training report and evaluation (eval_loss, eval_exact_match, ...).
         seconds: wall time of this process.
         signal_status: 128 + signal number when a signal ended the run in order, else None.
     """

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from swift.core.config.run import RunConfig
 from swift.core.console import is_main_process, say
+from swift.core.metrics.check import check_metrics
 from swift.core.protocols import Strategy
-from swift.core.registry import strategies
-from swift.core.train.arguments import training_arguments, training_device
+from swift.core.registry import optimizers, schedulers, strategies
+from swift.core.train.answers import measure_answers
+from swift.core.train.arguments import learning_rate, training_arguments, training_device
+from swift.core.train.callbacks.together import build_callbacks
 from swift.core.train.check import check_held_out, check_names
 from swift.core.train.checkpoint import step_of
 from swift.core.train.describe import describe_data, resolved_values
-from swift.core.train.exact_match import measure_exact_match
 from swift.core.train.final import write_final
 from swift.core.train.interrupt import Interrupt
 from swift.core.train.metrics_file import MetricsFile
+from swift.core.train.optimizer import build_optimizer, transformers_optimizer
 from swift.core.train.parts import Parts, load_parts
 from swift.core.train.progress import ProgressDisplay
 from swift.core.train.ranks import any_rank, from_first
 from swift.core.train.record import RunRecord
+from swift.core.train.reporting import reporting
 from swift.core.train.result import TrainResult
+from swift.core.train.schedule import build_schedule
 from swift.core.train.trainer import Trainer
 from swift.plugin.live import LiveParts
 from swift.plugin.reload import Reloader
@@ -42,6 +47,11 @@ def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainRe
     Raises:
         SwiftError: anything the user can mend; what was saved stays.
     """
+    with reporting(run):
+        return _train(run, resume_from)
+
+
+def _train(run: RunConfig, resume_from: Path | None) -> TrainResult:
     started = time.monotonic()
     output = Path(run.checkpoint.output_dir)
     output.mkdir(parents=True, exist_ok=True)
@@ -49,12 +59,14 @@ def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainRe
     set_seed(run.loop.seed)
     check_names(run)
     check_held_out(run)
+    check_metrics(run)
+    callbacks = build_callbacks(run.loop.callbacks)
     live = LiveParts(run.plugins.fallback, functools.partial(any_rank, device=device))
     parts = load_parts(run, device, live)
     say(describe_data(parts.datasets.summary, run.data.max_length))
     record = RunRecord(run, parts.datasets.summary, resolved_values(run, device))
     record.write("running")
-    trainer, interrupt = build_trainer(run, parts, device, resume_from)
+    trainer, interrupt = build_trainer(run, parts, device, resume_from, callbacks)
     if run.plugins.reload:
         trainer.between_steps = Reloader(run.plugins, run.folder, live, from_first).at_step
     final: Path | None = None
@@ -63,21 +75,30 @@ def train_in_process(run: RunConfig, resume_from: Path | None = None) -> TrainRe
     try:
         with interrupt.listening():
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-        if interrupt.exit_code is None:
+        stopped = trainer.interrupted if interrupt.exit_code is None else interrupt.exit_code
+        if stopped is None:
             final, figures = conclude(run, parts, trainer, device)
-        status = "finished" if interrupt.exit_code is None else "interrupted"
+        status = "finished" if stopped is None else "interrupted"
     finally:
         close_displays(trainer)
         parts.objective.close()
         seconds = time.monotonic() - started
         record.write(status, steps=trainer.state.global_step, figures=figures, seconds=seconds)
-    return TrainResult(output, final, trainer.state.global_step, figures, seconds, interrupt.exit_code)
+    return TrainResult(output, final, trainer.state.global_step, figures, seconds, stopped)
 
 
 def build_trainer(
-    run: RunConfig, parts: Parts, device: torch.device, resume_from: Path | None
+    run: RunConfig,
+    parts: Parts,
+    device: torch.device,
+    resume_from: Path | None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[Trainer, Interrupt]:
-    """The trainer with its reports; the interrupt listens only while training runs."""
+    """The trainer with its reports; the interrupt listens only while training runs.
+
+    Args:
+        callbacks: those of train.callbacks.
+    """
     options: Mapping[str, Any] = {}
     if run.device.parallel_method is not None:
         strategy = cast("Strategy", strategies.build(run.device.parallel_method, run.strategy, run.device))
@@ -90,7 +111,9 @@ def build_trainer(
         parts.objective,
         training_arguments(run, device, options, evaluation is not None),
         tuner=parts.tuner,
+        metrics=parts.metrics,
         keep_checkpoints=run.checkpoint.save_total_limit,
+        **optimisation(run),
         train_dataset=parts.datasets.train,
         eval_dataset=evaluation,
         processing_class=parts.processor,
@@ -98,9 +121,27 @@ def build_trainer(
             ProgressDisplay(run.loop.stage, run.logging.progress),
             MetricsFile(Path(run.checkpoint.output_dir), resumed_step),
             interrupt,
+            *callbacks,
         ],
     )
     return trainer, interrupt
+
+
+def optimisation(run: RunConfig) -> dict[str, Any]:
+    """What the trainer takes where the training arguments cannot name optimiser or schedule."""
+    rate = learning_rate(run)
+    options: dict[str, Any] = {}
+    if run.optim.optim in optimizers:
+        chosen = optimizers.get(run.optim.optim)
+        options["make_optimizer"] = lambda model: build_optimizer(chosen, model, run.optim, rate)
+    elif run.optim.optim_config:
+        options["optimizer_cls_and_kwargs"] = transformers_optimizer(run.optim, rate)
+    if run.optim.lr_scheduler_type in schedulers:
+        schedule = schedulers.get(run.optim.lr_scheduler_type)
+        options["make_schedule"] = lambda optimizer, total, warmup: build_schedule(
+            schedule, optimizer, total, warmup, run.optim.lr_scheduler_kwargs
+        )
+    return options
 
 
 def close_displays(trainer: Trainer) -> None:
@@ -114,21 +155,23 @@ def conclude(
     run: RunConfig, parts: Parts, trainer: Trainer, device: torch.device
 ) -> tuple[Path, dict[str, float]]:
     """Write the final weights and measure them."""
-    final = write_final(trainer, Path(run.checkpoint.output_dir))
-    figures = last_figures(trainer)
-    if parts.datasets.evaluation is not None and "eval_loss" not in figures:
-        figures.update(trainer.evaluate())
-    if run.eval.exact_match and is_main_process():
-        figures["exact_match"] = measure_exact_match(
-            parts.model, parts.tokenizer, parts.datasets.eval_conversations, run
-        )
+    step = trainer.load_final()
+    with trainer.presented():
+        final = write_final(trainer, Path(run.checkpoint.output_dir), step)
+        figures = last_figures(trainer, step)
+        if parts.datasets.evaluation is not None and "eval_loss" not in figures:
+            figures.update(trainer.evaluate())
+        if parts.metrics.of_texts and is_main_process():
+            answered = measure_answers(parts.model, parts.tokenizer, parts.datasets, parts.metrics, run)
+            trainer.log(dict(answered))
+            figures.update(answered)
     return final, figures
 
 
-def last_figures(trainer: Trainer) -> dict[str, float]:
-    """The last training report, and the evaluation of the last step if there was one."""
+def last_figures(trainer: Trainer, step: int) -> dict[str, float]:
+    """The last training report, and the evaluation of the step whose weights are final if there was one."""
     figures: dict[str, float] = {}
     for entry in trainer.state.log_history:
-        if "loss" in entry or entry.get("step") == trainer.state.global_step:
+        if "loss" in entry or entry.get("step") == step:
             figures |= {name: value for name, value in entry.items() if isinstance(value, int | float)}
     return figures

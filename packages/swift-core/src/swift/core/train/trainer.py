@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors import SafetensorError
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, IterableDataset
@@ -23,18 +22,22 @@ from transformers import PrinterCallback, TrainingArguments
 from swift.core.console import say
 from swift.core.data.sampler import GlobalBatchSampler
 from swift.core.errors import CheckpointError, SwiftError
+from swift.core.metrics.gathered import Gathered
+from swift.core.metrics.use import Metrics
 from swift.core.protocols import Objective, Tuner
 from swift.core.train import checkpoint
 from swift.core.train.boundary import Boundaries, Boundary
 from swift.core.train.evaluate import evaluate_loss, samples
+from swift.core.train.extensible import ExtensibleTrainer
 from swift.core.train.metrics import MetricSums, Throughput, peak_memory_bytes
+from swift.core.train.ranks import from_all
 from swift.core.types import Batch, Encoded
 
 OBJECTIVE_STATE = "objective_{rank}.pt"
 FILLER = "filler"  # marks a batch that counts for nothing
 
 
-class Trainer(transformers.Trainer):  # type: ignore[misc]
+class Trainer(ExtensibleTrainer):
     """Minimise an objective.
 
     Args:
@@ -42,9 +45,11 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         objective: what is minimised.
         args: transformers.TrainingArguments.
         tuner: saves what it trains; None saves the whole model.
+        metrics: measured at every evaluation beside the loss.
         keep_checkpoints: how many of the newest checkpoints stay; None keeps all.
         between_steps: called with the number of steps taken before the batches of the next one are drawn.
-        kwargs: train_dataset, eval_dataset, processing_class, callbacks, optimizers as in transformers.
+        kwargs: make_optimizer, make_schedule; train_dataset, eval_dataset, processing_class, callbacks,
+            optimizers as in transformers.
     """
 
     def __init__(
@@ -54,12 +59,14 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         args: TrainingArguments,
         *,
         tuner: Tuner | None = None,
+        metrics: Metrics | None = None,
         keep_checkpoints: int | None = None,
         between_steps: Callable[[int], None] | None = None,
         **kwargs: Any,
     ) -> None:
         self.objective = objective
         self.tuner = tuner
+        self.metrics = metrics
         self.keep_checkpoints = keep_checkpoints
         self.between_steps = between_steps
         self.boundaries = Boundaries(objective)
@@ -91,6 +98,7 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
             rank=self.args.process_index,
             world_size=self.args.world_size,
             seed=self.args.seed,
+            lengths=dataset.lengths if self.args.train_sampling_strategy == "group_by_length" else None,
         )
         return EpochLoader(dataset, batch_sampler=sampler, **options)
 
@@ -158,19 +166,25 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Mean loss over a whole data set, each token (or pair) weighing the same."""
+        """Mean loss over a whole data set, each token (or pair) weighing the same, and metrics."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         resume_clock = self.throughput.pause()
-        figures = evaluate_loss(
-            self.model,
-            self.objective,
-            dataset,
-            batch_size=self.args.per_device_eval_batch_size,
-            device=self.args.device,
-            rank=self.args.process_index,
-            world_size=self.args.world_size,
-            reduce=self.sum_over_ranks,
-        )
+        gathered = Gathered() if self.metrics is not None and self.metrics.of_predictions else None
+        with self.presented():
+            figures = evaluate_loss(
+                self.model,
+                self.objective,
+                dataset,
+                batch_size=self.args.per_device_eval_batch_size,
+                device=self.args.device,
+                rank=self.args.process_index,
+                world_size=self.args.world_size,
+                reduce=self.sum_over_ranks,
+                gathered=gathered,
+            )
+        if self.metrics is not None and gathered is not None:
+            shared = len(dataset) >= self.args.world_size  # else every rank has measured everything
+            figures |= self.metrics.predicted(gathered.whole(from_all) if shared else gathered.whole())
         resume_clock()
         named = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(named))
@@ -200,7 +214,7 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 checkpoint.commit(staged, output / name)
-                checkpoint.rotate(output, self.keep_checkpoints)
+                checkpoint.rotate(output, self.keep_checkpoints, self.protected_step)
         except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
             checkpoint.discard_staged(output)
             raise CheckpointError(

@@ -8,17 +8,21 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from swift.core.errors import ModelError
+from swift.core.models.heads import classifier_layers
 from swift.tuners.lora.config import ALL_LINEAR
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Full name -> layer of every linear layer except the output head."""
+    """Full name -> layer of every linear layer except the output or classification head."""
     find_head = getattr(model, "get_output_embeddings", None)
     head = find_head() if find_head is not None else None
+    classifier = classifier_layers(model)
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not head
+        and name.partition(".")[0] not in classifier
     }
 
 

@@ -11,7 +11,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from swift.core.errors import ModelError
+from swift.core.models.heads import classifier_layers
 from swift.tuners.adapters import ADAPTER_CONFIG
+from swift.tuners.lora.classifier import keep_classifier_whole
 from swift.tuners.lora.config import LoraConfig, QloraConfig
 from swift.tuners.lora.quantization import bitsandbytes_config
 from swift.tuners.lora.targets import check_rank, resolve_targets
@@ -98,17 +100,26 @@ class LoraTuner:
 
     def _peft_config(self, model: nn.Module, targets: list[str]) -> peft.LoraConfig:
         config = self.config
-        generates = isinstance(model, PreTrainedModel) and model.can_generate()
+        classifier = classifier_layers(model)  # new, so that it has to train as a whole
         return peft.LoraConfig(
-            task_type="CAUSAL_LM" if generates else None,
+            task_type=_task_type(model, classifier),
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
             target_modules=targets,
-            modules_to_save=config.modules_to_save or None,
+            modules_to_save=[*config.modules_to_save, *classifier] or None,
             init_lora_weights=config.init_lora_weights,
             use_rslora=config.use_rslora,
         )
+
+
+def _task_type(model: nn.Module, classifier: list[str]) -> str | None:
+    """What peft calls the model's task: it decides which auto class loads base and adapter together."""
+    if classifier:
+        return "SEQ_CLS"
+    if not isinstance(model, PreTrainedModel):
+        return None
+    return "CAUSAL_LM" if model.can_generate() else "FEATURE_EXTRACTION"
 
 
 def _inject(model: nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
@@ -121,6 +132,7 @@ def _inject(model: nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
         adapted = peft.get_peft_model(model, config)
     except ValueError as error:  # targets that do not exist, or of a kind that peft cannot adapt
         raise ModelError(f"the adapter cannot go on {type(model).__name__}: {error}") from error
+    keep_classifier_whole(adapted)
     # A folder is found again from any working directory.
     config.base_model_name_or_path = str(Path(base).resolve()) if base and Path(base).is_dir() else base
     return adapted

@@ -1,4 +1,4 @@
-"""Generation-based evaluation: does the greedy answer equal the reference answer?"""
+"""Evaluation by generation: greedy answers to held-out rows, once for all metrics that read texts."""
 
 from __future__ import annotations
 
@@ -8,33 +8,40 @@ from typing import Any
 from torch import nn
 
 from swift.core.config.run import RunConfig
+from swift.core.data.pipeline import Datasets
 from swift.core.errors import DataError
+from swift.core.metrics.use import Metrics
 from swift.core.protocols import Engine
 from swift.core.registry import engines
 from swift.core.template.chat import ChatTemplate
+from swift.core.template.request import last_assistant
 from swift.core.types import Conversation, GenerationRequest, SamplingParams
 
 
-def measure_exact_match(
-    model: nn.Module, tokenizer: Any, conversations: Sequence[Conversation], run: RunConfig
-) -> float:
-    """Share of held-out rows whose greedy answer equals the last assistant turn, but for outer white space.
+def measure_answers(
+    model: nn.Module, tokenizer: Any, datasets: Datasets, metrics: Metrics, run: RunConfig
+) -> dict[str, float]:
+    """eval_NAME of every metric of texts, over the first eval.num_samples held-out rows.
+
+    The metrics get (answers, references), and by name the rows' prompts (turns) and columns.
 
     Raises:
         DataError: nothing is held out.
     """
-    if not conversations:
-        raise DataError(
-            "eval.exact_match needs held-out rows", "set data.split_ratio or data.val_dataset_name"
-        )
-    rows = list(conversations)[: run.eval.num_samples]
+    rows = datasets.eval_conversations[: run.eval.num_samples]
+    if not rows:
+        raise DataError("eval.metrics needs held-out rows", "set data.split_ratio or data.val_dataset_name")
     engine: Engine = engines.build(run.infer.engine, model, tokenizer, config=run.engine)
     try:
         answers = greedy_answers(engine, tokenizer, rows, run.data.max_length, run.eval.max_new_tokens)
     finally:
         engine.close()
-    hits = [answer.strip() == reference(row).strip() for answer, row in zip(answers, rows, strict=True)]
-    return sum(hits) / len(hits)
+    extras = {
+        "prompts": [row.messages[: last_assistant(row.messages)] for row in rows],
+        "columns": [row.columns for row in rows],
+    }
+    values = metrics.generated(answers, [reference(row) for row in rows], extras)
+    return {f"eval_{name}": value for name, value in values.items()}
 
 
 def reference(conversation: Conversation) -> str:
