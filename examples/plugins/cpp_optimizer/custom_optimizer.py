@@ -1,3 +1,5 @@
+# fmt: off
+# ruff: noqa: I001
 from swift.plugin import register_optimizer
 import custom_optimizer_lib
 

@@ -1,13 +1,13 @@
 // Optimisers of every shape that the framework adapts, and a loss that registers itself from C++.
 // Lean headers: this file is compiled while the tests run.
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/utils/pybind.h>
-#include <torch/types.h>
 
 #include <utility>
 #include <vector>
 
 namespace py = pybind11;
-using torch::Tensor;
+using at::Tensor;
 
 // Only a constructor and step(), derived from nothing; it neither guards against autograd nor against
 // parameters without a gradient.
@@ -50,7 +50,7 @@ class MomentumSGD {
 
 struct Stepless {};
 
-Tensor squared(const Tensor& inputs, const Tensor& targets) { return (inputs - targets).square().mean(); }
+Tensor squared(const Tensor& inputs, const Tensor& targets) { return inputs.sub(targets).square().mean(); }
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   py::class_<PlainSGD>(m, "PlainSGD")

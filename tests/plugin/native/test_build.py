@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from swift.core.commands.plugin.build import command
-from swift.core.errors import PluginError
+from swift.core.errors import PluginError, SandboxError
 from swift.plugin.build import build_folder, build_module, module_name
 from swift.plugin.build.diagnose import first_errors
 from swift.plugin.build.sources import local_headers
 from swift.plugin.build.toolchain import find_compiler
+from swift.plugin.sandbox.landlock import require_landlock
 
 # Enough for a build, and compiled in a blink: the mechanics do not depend on what the source does.
 PLAIN = '#include "value.h"\nextern "C" int value() { return VALUE; }\n'
@@ -170,3 +171,29 @@ def test_two_modules_of_one_name_are_refused(tmp_path: Path) -> None:
         (tmp_path / f"{name}.cpp").write_text("PYBIND11_MODULE(same, m) {}")
     with pytest.raises(PluginError, match="both define the module 'same'"):
         build_folder(tmp_path, build_root=tmp_path)
+
+
+@pytest.mark.parametrize("word", ["#include", ".incbin"])
+def test_a_confined_compiler_reads_no_secrets(plain: Path, tmp_path: Path, word: str) -> None:
+    require_kernel()
+    secret = tmp_path / "elsewhere/secret"
+    secret.parent.mkdir()
+    secret.write_text("int secret_token = 1;\n")
+    source = tmp_path / "own/thief.cpp"
+    source.parent.mkdir()
+    line = f'#include "{secret}"' if word == "#include" else f'asm(".incbin \\"{secret}\\"");'
+    source.write_text(f'{line}\nextern "C" int value() {{ return 1; }}\n')
+    with pytest.raises(PluginError, match="secret") as raised:
+        build_module([source], module_name="thief", build_root=tmp_path / "cache", confined=True)
+    assert "secret_token" not in str(raised.value)
+    assert build_module([source], module_name="thief", build_root=tmp_path / "cache").is_file(), (
+        "else it would"
+    )
+    assert build_module([plain], module_name="plain", build_root=tmp_path / "cache", confined=True).is_file()
+
+
+def require_kernel() -> None:
+    try:
+        require_landlock()
+    except SandboxError as error:
+        pytest.skip(str(error))

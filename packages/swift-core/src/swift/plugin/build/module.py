@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +47,7 @@ def build_module(
 
     Raises:
         PluginError: no compiler, or the sources do not compile; the message has the first errors.
+        SandboxError: confined, and this kernel has no Landlock.
     """
     files = [_source(path) for path in sources]
     chain = find_toolchain(files)
@@ -102,7 +102,7 @@ def _lock(root: Path, name: str) -> Iterator[None]:
 def _build(files: list[Path], name: str, key: str, chain: Toolchain, target: Path, confined: bool) -> None:
     staged = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent.parent))
     try:
-        prefix = _confinement(files, chain, staged) if confined else []
+        prefix = _confinement(_readable(files, chain), staged) if confined else []
         objects = [staged / f"{index}.o" for index in range(len(files))]
         commands = [
             [*prefix, *chain.compile_command(source, result, name, key)]
@@ -130,22 +130,23 @@ def _run(command: list[str], folder: Path, name: str) -> None:
         )
 
 
-def _confinement(files: list[Path], chain: Toolchain, staged: Path) -> list[str]:
-    """The command that runs another one under Landlock, up to and including its `--`."""
-    system = [
-        Path(folder) for folder in ("/usr", "/lib", "/lib64", "/bin", "/etc/alternatives", "/etc/ld.so.cache")
-    ]
+def _confinement(readable: list[Path], staged: Path) -> list[str]:
+    """What goes before a command that is to run under Landlock.
+
+    Raises:
+        SandboxError: this kernel has none.
+    """
+    from swift.plugin.sandbox.confine import confined_command
+    from swift.plugin.sandbox.landlock import require_landlock
+
+    require_landlock()
+    return confined_command([], read=readable, write=[staged])
+
+
+def _readable(files: list[Path], chain: Toolchain) -> list[Path]:
+    """What the compiler needs beside the system's folders: headers, and the folders of the sources."""
     compiler = Path(chain.cxx[0]).resolve().parent
-    needed = [
-        *system,
-        compiler,
-        chain.torch_folder,
-        python_include(),
-        PRELUDE,
-        *(file.parent for file in files),
-    ]
-    if chain.nvcc is not None:
-        needed += chain.nvcc_folder("")
-    reads = [word for path in dict.fromkeys(needed) if path.exists() for word in ("--read", str(path))]
-    own = [sys.executable, "-m", "swift.plugin.sandbox.confine"]
-    return [*own, *reads, "--write", str(staged), "--"]
+    toolkit = chain.nvcc_folder("") if chain.nvcc is not None else []
+    folders = [file.parent for file in files]
+    needed = [compiler, chain.torch_folder, python_include(), PRELUDE.parent, *toolkit, *folders]
+    return [path for path in dict.fromkeys(needed) if path.exists()]
