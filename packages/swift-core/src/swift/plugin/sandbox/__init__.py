@@ -1,7 +1,7 @@
 """Plugins that need not be trusted: each file in a process of its own that can reach next to nothing.
 
-Files are kept from it by Landlock, sockets, processes and signals by seccomp, memory and disk by rlimits; it starts
-with a clean environment and speaks with the run through one socket and shared memory.
+Files are kept from it by Landlock, sockets, processes and signals by seccomp, memory and disk by rlimits. It
+starts with a clean environment and speaks with the run through one socket and shared memory.
 """
 
 from swift.plugin.sandbox.limits import SandboxLimits

@@ -1,7 +1,7 @@
 """Framed messages between a run and a plugin's process: JSON in both directions, never pickle.
 
-A frame is a header, the length of its body (4 bytes) and the number of the call that it belongs to (8 bytes), and
-a JSON object. The other side may be hostile: what does not parse ends the conversation.
+A frame is a header (the length of its body in 4 bytes, the number of its call in 8) and a JSON object. The
+other side may be hostile: what does not parse ends the conversation.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ Message = dict[str, Any]
 HEADER = struct.Struct("<IQ")
 MAX_REQUEST = 2**31  # the parent's own data
 _READ = 1 << 18
-# Longer than a small call takes; waking a sleeping process costs tens of microseconds. With one core the other
-# side could not run meanwhile.
+# Longer than a small call takes; waking a sleeping process costs tens of microseconds. With one core the
+# other side could not run meanwhile.
 SPIN_SECONDS = 200e-6 if len(os.sched_getaffinity(0)) > 1 else 0.0
+_SPACE = socket.CMSG_SPACE(array.array("i").itemsize)  # for one descriptor
 _LOOK_EVERY = 0.1  # seconds between looks at other things while waiting
 
 
@@ -118,7 +119,9 @@ class ParentChannel:
             ChannelClosed: it is gone.
         """
         rest = memoryview(encode(number, message))
-        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        beside = (
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        )
         while rest:
             try:
                 rest = rest[self._socket.sendmsg([rest], beside, socket.MSG_NOSIGNAL) :]
@@ -137,7 +140,8 @@ class ParentChannel:
             ChannelError: it is not an answer to this call.
         """
         spin_until = time.perf_counter() + SPIN_SECONDS
-        while True:
+        frame = self._reader.take(b"")
+        while frame is None:
             try:
                 piece = self._socket.recv(_READ)
             except BlockingIOError:
@@ -149,10 +153,9 @@ class ParentChannel:
             if not piece:
                 raise ChannelClosed("the channel is closed")
             frame = self._reader.take(piece)
-            if frame is not None:
-                if frame[0] != number:
-                    raise ChannelError(f"an answer to call {frame[0]} where {number} is due")
-                return decode(frame[1])
+        if frame[0] != number:
+            raise ChannelError(f"an answer to call {frame[0]} where {number} is due")
+        return decode(frame[1])
 
     def output_tail(self) -> str:
         """The last lines that the plugin printed."""
@@ -192,7 +195,7 @@ _TAIL = 4096  # bytes
 
 
 class ChildChannel:
-    """The plugin's side. After the lock-down it may read (recvmsg) and write, and nothing else, on its socket."""
+    """The plugin's side. After the lock-down it may receive and write on its socket, and nothing else."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.descriptors: list[int] = []
@@ -209,10 +212,10 @@ class ChildChannel:
             ChannelClosed: the run is gone.
         """
         spin_until = time.perf_counter() + SPIN_SECONDS
-        space = socket.CMSG_SPACE(array.array("i").itemsize)
-        while True:
+        frame = self._reader.take(b"")  # one may have come together with the frame before it
+        while frame is None:
             try:
-                piece, beside, _, _ = self._socket.recvmsg(_READ, space)
+                piece, beside, _, _ = self._socket.recvmsg(_READ, _SPACE)
             except BlockingIOError:
                 if time.perf_counter() >= spin_until:
                     self._poll.poll()
@@ -222,8 +225,7 @@ class ChildChannel:
             for _, _, data in beside:
                 self.descriptors += array.array("i", data)
             frame = self._reader.take(piece)
-            if frame is not None:
-                return frame[0], decode(frame[1])
+        return frame[0], decode(frame[1])
 
     def send(self, number: int, message: Message) -> None:
         """Answer a call."""

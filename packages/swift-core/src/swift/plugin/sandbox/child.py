@@ -69,7 +69,7 @@ def warm_up(scratch: str) -> None:
     faulthandler.enable()
     tempfile.tempdir = scratch  # finding one would remove files, which is not allowed
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 (plugins use it)
+    np.random.seed(0)
     torch.manual_seed(0)
     inputs = torch.zeros(2, 2, requires_grad=True)
     torch.nn.functional.cross_entropy(inputs, torch.tensor([0, 1])).backward()  # type: ignore[no-untyped-call]
@@ -79,7 +79,7 @@ def warm_up(scratch: str) -> None:
 def lock_down(files: list[Path], scratch: Path, limits: SandboxLimits, channel: int) -> int:
     """Give up, for good, everything that a plugin has no need of.
 
-    The order matters: Landlock restricts this thread and those that it starts, so torch's threads start behind
+    The order matters: Landlock restricts this thread and those that it starts, so torch's threads start after
     it; seccomp forbids starting threads, so it comes last.
 
     Returns:

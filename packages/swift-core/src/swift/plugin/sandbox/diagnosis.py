@@ -100,8 +100,8 @@ def _remedy(kind: str, text: str, limits: SandboxLimits) -> str:
         return f"a file may have {limits.file_bytes:,} bytes; write less, {_TRUST}"
     if any(each in text for each in _REFUSED):
         return (
-            "a sandboxed plugin may read installed packages and its own file and write to its scratch folder; it "
-            f"has neither network nor processes nor new threads; do without, {_TRUST}"
+            "a sandboxed plugin may read installed packages and its own file, write to its scratch folder, "
+            f"and has neither network nor processes nor new threads; do without, {_TRUST}"
         )
     return "correct the plugin; `swift plugin check FILE` tries it without a run"
 

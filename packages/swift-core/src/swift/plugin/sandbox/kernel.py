@@ -29,7 +29,7 @@ def is_linux() -> bool:
     return sys.platform == "linux"
 
 
-def syscall(number: int, *arguments: int | None | ctypes._CArgObject) -> int:
+def syscall(number: int, *arguments: int | ctypes._CArgObject | None) -> int:
     """Make a system call; integers are passed as 64 bits.
 
     Raises:
@@ -52,4 +52,6 @@ def prctl(option: int, *values: int) -> None:
     padded = [*values, 0, 0, 0, 0][:4]
     if _libc.prctl(option, *(ctypes.c_ulong(value) for value in padded)) != 0:
         code = ctypes.get_errno()
-        raise SandboxError(f"prctl({option}) failed: {os.strerror(code)}", "set trust: trusted, or another kernel")
+        raise SandboxError(
+            f"prctl({option}) failed: {os.strerror(code)}", "set trust: trusted, or another kernel"
+        )

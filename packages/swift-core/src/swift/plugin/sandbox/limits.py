@@ -8,7 +8,7 @@ from swift.core.config.schema import Config
 
 
 class SandboxLimits(Config):
-    """Limits of one plugin's process. Reaching one ends the call, and where needed the process, never the run."""
+    """Limits of one plugin's process. Reaching one ends the call, or the process, never the run."""
 
     timeout: PositiveFloat = Field(30.0, description="seconds that one call may take")
     load_timeout: PositiveFloat = Field(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swift.core.errors import SandboxError
 from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.offers import SANDBOXED_KINDS, Offer, parse_offer
-from swift.plugin.sandbox.process import SandboxProcess
+
+if TYPE_CHECKING:
+    from swift.plugin.sandbox.process import SandboxProcess
 
 
 def load_sandboxed(
@@ -25,9 +27,11 @@ def load_sandboxed(
         What it registered, in order. All offers of a file share one process: `offer.target.process`.
 
     Raises:
-        SandboxError: no sandbox on this machine; the plugin fails while it is loaded; or it registers a kind that
-            cannot leave the run's process.
+        SandboxError: no sandbox on this machine; the plugin fails while it is loaded; or it registers a kind
+            that cannot leave the run's process.
     """
+    from swift.plugin.sandbox.process import SandboxProcess  # loads torch, unlike this module
+
     files = {name: file.resolve() for name, file in (native or {}).items()}
     process = SandboxProcess(path.resolve(), limits or SandboxLimits(), files)
     try:
@@ -55,7 +59,8 @@ def _check_kind(path: Path, offer: Offer) -> None:
         raise SandboxError(
             f"{path}:{offer.line}: {offer.kind} {offer.name!r} cannot be sandboxed, because it works on the "
             "run's own objects",
-            f"set trust: trusted for this file if you trust it, or remove it; {', '.join(SANDBOXED_KINDS)} can be",
+            f"set trust: trusted for this file if you trust it, or remove it; these can be: "
+            f"{', '.join(SANDBOXED_KINDS)}",
         )
 
 
@@ -95,6 +100,4 @@ class Target:
         accepts = told.get("accepts", self._accepts)
         if accepts is not None and not all(isinstance(each, str) for each in accepts):
             raise self.process.broken(described, "names that are no text")
-        return classes[self._kind](
-            self.process, part, described, None if accepts is None else tuple(accepts)
-        )
+        return classes[self._kind](self.process, part, described, None if accepts is None else tuple(accepts))

@@ -27,9 +27,9 @@ _WIDEST = 8  # bytes of one value
 class SandboxedLoss(nn.Module):
     """`(inputs, targets, **extras) -> scalar, or one value an item [N]`, as the plugin's own loss.
 
-    A scalar loss and its gradient take one round trip; values by item take a second one in backward(). A result
-    can be differentiated once. Tensors on other devices travel through the CPU. On its side the plugin sees
-    inputs and targets as views of shared memory that the next call overwrites.
+    A scalar loss and its gradient take one round trip; values by item take a second one in backward(). A
+    result can be differentiated once. Tensors on other devices travel through the CPU. On its side the plugin
+    sees inputs and targets as views of shared memory that the next call overwrites.
 
     Attributes:
         accepts: the extras that it takes.

@@ -72,7 +72,7 @@ class Placement:
         free = [number for number in self._slots if not self._arenas[number].leased]
         number = next((each for each in free if self._arenas[each].size >= size), None)
         if number is None:
-            # Too small ones go; where all wait, the oldest: its tensor keeps the memory, the process forgets it.
+            # Too small ones go. If all wait, the oldest: its tensor keeps the memory, the process forgets it.
             surplus = free or self._slots[: len(self._slots) - _SLOTS + 1]
             self._slots = [each for each in self._slots if each not in surplus]
             number = self._new(size, surplus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -25,9 +26,9 @@ _GRACE = 2.0  # seconds for a process whose channel closed to end, so that its s
 class SandboxProcess:
     """One plugin file in its own process. Thread-safe; one call at a time.
 
-    It starts with the first call. After a crash, a time-out or a violation the process is gone, and every call
-    raises the same error until restart(). A pickled copy, and this object in a forked process, start a process
-    of their own, with the same parts built anew.
+    It starts with the first call. After a crash, a time-out or a violation the process is gone, and every
+    call raises the same error until restart(). A pickled copy, and this object in a forked process, start a
+    process of their own, with the same parts built anew.
 
     Args:
         path: the plugin's file.
@@ -59,6 +60,11 @@ class SandboxProcess:
     def pid(self) -> int | None:
         """Of the process, while there is one."""
         return self._running.process.pid if self._running is not None else None
+
+    @property
+    def scratch(self) -> Path | None:
+        """The only folder that it may write to, while there is a process."""
+        return self._running.scratch if self._running is not None else None
 
     def offers(self) -> list[Any]:
         """What the plugin registered, in its own words."""
@@ -146,7 +152,7 @@ class SandboxProcess:
             raise self.broken("load", "no list of parts")
         running.offers = answer["offers"]
         for message in self._builds:
-            self._guarded(running, lambda run, each=message: run.request(each, self.limits.timeout), "build")
+            self._guarded(running, functools.partial(_request, message, self.limits.timeout), "build")
         return running
 
     def _guarded(self, running: Running, act: Act, name: str, seconds: float | None = None) -> Message:
@@ -176,3 +182,7 @@ class SandboxProcess:
 
     def _error(self, ending: Ending) -> SandboxError:
         return SandboxError(f"sandboxed plugin {str(self.path)!r}: {ending.what}", ending.remedy)
+
+
+def _request(message: Message, seconds: float, running: Running) -> Message:
+    return running.request(message, seconds)

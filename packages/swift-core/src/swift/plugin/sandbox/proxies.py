@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from swift.core.errors import SandboxError
 from swift.plugin.sandbox.channel import Message
 from swift.plugin.sandbox.contents import pack, tensors_in
@@ -34,7 +32,7 @@ class Proxy:
 
 
 class SandboxedMetric(Proxy):
-    """`(predictions, references, **extras) -> number or numbers by name`; tensors or lists of text and numbers."""
+    """`(predictions, references, **extras) -> number or numbers by name`, of tensors or JSON."""
 
     def __call__(self, predictions: Any, references: Any, **extras: Any) -> float | dict[str, float]:
         given = {"given": [predictions, references], "extras": extras}

@@ -20,8 +20,8 @@ Rule = tuple[Path, int]
 def plugin_rules(files: Iterable[Path], scratch: Path) -> list[Rule]:
     """Landlock rules: libraries and the plugin's own files to read, the scratch folder to write.
 
-    Not among them: /proc, the home, the working directory, the folder of the plugin. There is no right to make
-    links or folders, nor to remove or rename anything.
+    Not among them: /proc, the home, the working directory, the folder of the plugin. There is no right to
+    make links or folders, nor to remove or rename anything.
     """
     return [
         *((path, READ) for path in (*libraries(), *map(Path, _SYSTEM_FILES))),
@@ -42,5 +42,5 @@ def libraries() -> list[Path]:
 
 
 def library_path() -> list[str]:
-    """Absolute folders of LD_LIBRARY_PATH: some clusters keep CUDA there, and torch needs it to be imported."""
+    """Absolute folders of LD_LIBRARY_PATH: some clusters keep there what torch needs to be imported."""
     return [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder.startswith("/")]

@@ -26,6 +26,7 @@ class Running:
 
     Attributes:
         owner: id of the process that started it; a fork of that must leave it alone.
+        scratch: the folder that it may write to.
         placement: where it finds tensors.
         offers: what the plugin registered.
     """
@@ -34,8 +35,9 @@ class Running:
         spawned = spawn(path, limits, native)
         self.owner = os.getpid()
         self.process = spawned.process
-        self._scratch = ScratchMeter(spawned.scratch, limits.file_bytes)
-        self._channel = ParentChannel(spawned.connection, spawned.output, self._scratch.check, _MAX_ANSWER)
+        self.scratch = spawned.scratch
+        self._meter = ScratchMeter(spawned.scratch, limits.file_bytes)
+        self._channel = ParentChannel(spawned.connection, spawned.output, self._meter.check, _MAX_ANSWER)
         self.placement = Placement(self.request, limits.timeout)
         self.offers: list[Any] = []
         self._number = 0
@@ -51,7 +53,7 @@ class Running:
         deadline = time.perf_counter() + seconds
         self._channel.send(self._number, message, deadline, descriptors)
         answer = self._channel.receive(self._number, deadline)
-        self._scratch.check()
+        self._meter.check()
         return answer
 
     def wake(self) -> None:

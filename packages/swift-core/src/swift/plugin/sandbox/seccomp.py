@@ -91,7 +91,7 @@ def _conditions(pid: int, channel: int) -> dict[str, Program]:
 
 
 def _opening(flags: int) -> Program:
-    """Neither a file without a name, which no accounting sees, nor truncation of a file opened for reading."""
+    """Neither a file without a name, which no accounting sees, nor truncation of one opened for reading."""
     return [
         _load_argument(flags),
         _jump(ANY_BIT, _O_TMPFILE, 0, 1),
@@ -140,7 +140,7 @@ def install_filter(channel: int, call: Callable[..., int] = syscall) -> None:
         SandboxError: the kernel refuses, or the architecture is unknown.
     """
     instructions = build_filter(machine(), os.getpid(), channel)
-    array = (_SockFilter * len(instructions))(*instructions)
+    array = (_SockFilter * len(instructions))(*(_SockFilter(*each) for each in instructions))
     program = _SockProgram(len(instructions), array)
     try:
         stuck = call(SECCOMP[machine()], _SET_MODE_FILTER, _FLAG_TSYNC, ctypes.byref(program))

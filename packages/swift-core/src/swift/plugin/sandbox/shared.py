@@ -80,7 +80,9 @@ class Arena:
         """Whether a leased view is still in use."""
         return self._lease is not None and self._lease() is not None
 
-    def _view(self, buffer: memoryview, dtype: torch.dtype, shape: tuple[int, ...], offset: int) -> torch.Tensor:
+    def _view(
+        self, buffer: memoryview, dtype: torch.dtype, shape: tuple[int, ...], offset: int
+    ) -> torch.Tensor:
         count = count_of(shape)
         if offset < 0 or count < 0 or offset + count * dtype.itemsize > self.size:
             raise ValueError(f"a tensor {list(shape)} at {offset} reaches beyond {self.size} shared bytes")

@@ -20,7 +20,9 @@ from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.readable import library_path
 
 # -c and not -m: the package may be on the run's sys.path only by PYTHONPATH, which -I ignores.
-_START = "import sys; sys.path += sys.argv[2:]; from swift.plugin.sandbox.child import main; main(sys.argv[1])"
+_START = (
+    "import sys; sys.path += sys.argv[2:]; from swift.plugin.sandbox.child import main; main(sys.argv[1])"
+)
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,19 @@ def spawn(path: Path, limits: SandboxLimits, native: Mapping[str, Path]) -> Spaw
         "native": {name: str(file) for name, file in native.items()},
     }
     command = [sys.executable, "-I", "-B", "-X", "utf8", "-c", _START, json.dumps(facts), *_roots()]
-    start = functools.partial(
-        subprocess.Popen,
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=writing,
-        stderr=writing,
-        env=clean_environment(scratch),
-        cwd=scratch,
-        pass_fds=[theirs.fileno()],
-        start_new_session=True,
-    )
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=writing,
+            env=clean_environment(scratch),
+            cwd=scratch,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+
     try:
         return Spawned(_in_lasting_thread(start), ours, reading, scratch)
     finally:
@@ -86,7 +90,7 @@ def _roots() -> Sequence[str]:
 
 
 def _in_lasting_thread(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    """The kernel kills the child when the thread that started it ends (PR_SET_PDEATHSIG), so one that stays."""
+    """When the thread that started it ends, the kernel kills the child (PR_SET_PDEATHSIG): a lasting one."""
     if threading.current_thread() is threading.main_thread():
         return start()
     return _nursery(os.getpid()).submit(start).result()

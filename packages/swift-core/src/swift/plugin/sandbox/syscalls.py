@@ -1,7 +1,7 @@
 """The system calls that a locked-down plugin may make, with their numbers.
 
-Everything else is refused: sockets, processes, threads, signals to others, ptrace, mounts, keys, io_uring, bpf,
-and what Landlock does not cover (chmod, chown, utimes, xattr, truncate by path). Removing, renaming and
+Everything else is refused: sockets, processes, threads, signals to others, ptrace, mounts, keys, io_uring,
+bpf, and what Landlock does not cover (chmod, chown, utimes, xattr, truncate by path). Removing, renaming and
 making folders is left out too, so that all that a plugin writes stays visible to the parent's accounting.
 """
 

@@ -1,0 +1,342 @@
+"""Crashes, hangs, bombs and lies of a plugin: each is one error, and the run goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swift.core.errors import SandboxError
+from swift.plugin.sandbox import SandboxLimits, load_sandboxed
+from swift.plugin.sandbox.process import SandboxProcess
+
+PLUGIN = '''
+import ctypes, os, socket, sys, threading, time
+import torch
+from swift.plugin import register_metric
+
+def segfault(_):
+    ctypes.memset(8, 1, 1)
+
+def native_segfault(_):
+    import crashing
+    crashing.crash()
+
+def hang(_):
+    while True:
+        pass
+
+def leave(_):
+    os._exit(3)
+
+def fill_the_disk(_):
+    for index in range(100_000):
+        with open(f"file-{index}", "wb") as file:
+            file.write(bytes(1 << 19))
+        time.sleep(0.02)
+
+def write_one_large_file(_):
+    with open("large", "wb") as file:
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+
+def memory_bomb(_):
+    kept = []
+    while True:
+        kept.append(torch.ones(1 << 26))
+
+def python_memory_bomb(_):
+    kept = []
+    while True:
+        kept.append(bytearray(1 << 26))
+
+def fork_bomb(_):
+    while True:
+        os.fork()
+
+def thread_bomb(_):
+    while True:
+        threading.Thread(target=time.sleep, args=(100,)).start()
+
+def print_a_flood(_):
+    for _ in range(2000):
+        os.write(1, b"flood " * 1000)
+        os.write(2, b"flood " * 1000)
+
+def print_escapes(_):
+    print("\\x1b[31m\\x1b]0;title\\x07 last words", flush=True)
+    os._exit(1)
+
+def channel():
+    for descriptor in range(3, 64):
+        try:
+            if socket.socket(fileno=descriptor).detach() == descriptor:
+                return descriptor
+        except OSError:
+            continue
+
+def write_garbage(_):
+    os.write(descriptor_of_channel, b"\\xff" * 100)
+    time.sleep(100)
+
+def write_a_false_number(_):
+    body = b'{"result": 1.0}'
+    os.write(descriptor_of_channel, len(body).to_bytes(4, "little") + (99).to_bytes(8, "little") + body)
+    time.sleep(100)
+
+def write_json_bomb(_):
+    body = b"[" * 1_000_000
+    os.write(descriptor_of_channel, len(body).to_bytes(4, "little") + bytes(8))
+    for start in range(0, len(body), 4096):
+        os.write(descriptor_of_channel, body[start : start + 4096])
+    time.sleep(100)
+
+def announce_a_huge_message(_):
+    os.write(descriptor_of_channel, (2**32 - 1).to_bytes(4, "little") + bytes(8))
+    time.sleep(100)
+
+def close_the_channel(_):
+    os.close(descriptor_of_channel)
+    time.sleep(100)
+
+def return_text(_):
+    return "no number"
+
+def raise_error(_):
+    raise ValueError("wrong \\x1b[31m value")
+
+def work(value):
+    return float(value)
+
+import gc
+from swift.plugin.sandbox.channel import ChildChannel
+descriptor_of_channel = [each for each in gc.get_objects() if isinstance(each, ChildChannel)][0]._socket.fileno()
+
+@register_metric("do")
+def do(predictions, references):
+    return globals()[predictions](references)
+'''
+
+CRASHING = """
+#include <Python.h>
+static PyObject *crash(PyObject *, PyObject *) { *(volatile int *)8 = 1; Py_RETURN_NONE; }
+static PyMethodDef methods[] = {{"crash", crash, METH_NOARGS, ""}, {nullptr, nullptr, 0, nullptr}};
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, "crashing", nullptr, -1, methods};
+PyMODINIT_FUNC PyInit_crashing() { return PyModule_Create(&module); }
+"""
+
+
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A native module whose crash() writes to memory that is not its own."""
+    import sysconfig
+
+    folder = tmp_path_factory.mktemp("native")
+    source, built = folder / "crashing.cpp", folder / "crashing.so"
+    source.write_text(CRASHING)
+    include = sysconfig.get_path("include")
+    subprocess.run(["g++", "-shared", "-fPIC", f"-I{include}", str(source), "-o", str(built)], check=True)
+    return built
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory, crashing: Path) -> Iterator[Any]:
+    file = tmp_path_factory.mktemp("plugin") / "failing.py"
+    file.write_text(PLUGIN)
+    limits = SandboxLimits(timeout=3, memory=2**30, file_bytes=2**25)
+    (offer,) = load_sandboxed(file, limits, native={"crashing": crashing})
+    part = offer.target()
+    yield part
+    part.process.close()
+
+
+@pytest.fixture
+def do(part: Any) -> Any:
+    """Calls a function of the plugin, whose process was started again if a test before ended it."""
+    if part.process.pid is None:
+        part.process.restart()
+    return part
+
+
+ENDINGS = {
+    "segfault": "crashed with SIGSEGV",
+    "native_segfault": "crashed with SIGSEGV",
+    "hang": "did not answer within 3 s and was stopped",
+    "leave": "ended the process with status 3",
+    "fill_the_disk": "bytes of files, more than 33,554,432",
+    "write_garbage": "bytes, more than 16,777,216, which breaks the protocol",
+    "write_json_bomb": "breaks the protocol",
+    "close_the_channel": "closed the channel to the run",
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_what_ends_the_process_is_one_error_until_restart(name: str, do: Any) -> None:
+    assert do("work", 1) == 1
+    pid, scratch = do.process.pid, do.process.scratch
+    with pytest.raises(SandboxError) as caught:
+        do(name, 0)
+    assert ENDINGS[name] in caught.value.problem
+    assert "failing.py" in caught.value.problem
+    assert caught.value.remedy
+    assert not Path(f"/proc/{pid}").exists()  # reaped
+    assert not scratch.exists()
+    with pytest.raises(SandboxError) as again:
+        do("work", 1)
+    assert again.value is caught.value
+
+
+def test_a_crash_in_python_names_the_line(part: Any) -> None:
+    if part.process.pid is None:
+        part.process.restart()
+    with pytest.raises(SandboxError, match=r'failing\\.py", line 7 in segfault'):
+        part("segfault", 0)
+    part.process.restart()
+    assert part("work", 2) == 2
+
+
+FALSE_ANSWERS = {
+    "write_a_false_number": "an answer to call 99",
+    "announce_a_huge_message": "more than 16,777,216",
+    "return_text": "could not convert string to float",
+}
+
+
+@pytest.mark.parametrize("name", ["return_text", "write_a_false_number"])
+def test_false_answers_are_refused(name: str, do: Any) -> None:
+    with pytest.raises(SandboxError) as caught:
+        do(name, 0)
+    assert FALSE_ANSWERS[name] in caught.value.problem
+
+
+BOMBS = {
+    "memory_bomb": "raise plugins.memory_gb (1 now)",
+    "python_memory_bomb": "raise plugins.memory_gb (1 now)",
+    "fork_bomb": "neither network nor processes nor new threads",
+    "thread_bomb": "neither network nor processes nor new threads",
+    "write_one_large_file": "a file may have 33,554,432 bytes",
+}
+
+
+def test_bombs_fail_and_the_process_goes_on(do: Any) -> None:
+    pid = do.process.pid
+    for name, remedy in BOMBS.items():
+        with pytest.raises(SandboxError) as caught:
+            do(name, 0)
+        assert remedy in caught.value.remedy, name
+        assert do("work", 3) == 3
+    assert do.process.pid == pid
+
+
+def test_a_flood_of_output_neither_blocks_nor_grows(do: Any) -> None:
+    started = time.perf_counter()
+    with pytest.raises(SandboxError, match="NoneType"):  # it returns nothing
+        do("print_a_flood", 0)
+    assert time.perf_counter() - started < 3
+    assert len(do.process._running._channel._tail) <= 4096
+
+
+def test_errors_of_the_plugin_name_its_line_and_nothing_reaches_the_terminal(do: Any) -> None:
+    with pytest.raises(SandboxError) as caught:
+        do("raise_error", 0)
+    line = PLUGIN.splitlines().index('    raise ValueError("wrong \\x1b[31m value")') + 1
+    assert f"failing.py:{line}'" in caught.value.problem
+    assert "ValueError: wrong \ufffd[31m value" in caught.value.problem
+    with pytest.raises(SandboxError) as ended:
+        do("print_escapes", 0)
+    assert "last words" in ended.value.problem
+    assert "\x1b" not in str(ended.value)
+    assert "\x07" not in str(ended.value)
+
+
+def test_it_dies_with_the_run(tmp_path: Path) -> None:
+    """Even when the run is killed and the plugin hangs."""
+    file = tmp_path / "plugin.py"
+    file.write_text(PLUGIN)
+    run = textwrap.dedent(f"""
+        from pathlib import Path
+        from swift.plugin.sandbox import SandboxLimits, load_sandboxed
+        part = load_sandboxed(Path({str(file)!r}), SandboxLimits(timeout=100))[0].target()
+        print(part.process.pid, part.process.scratch, flush=True)
+        part("hang", 0)
+    """)
+    with subprocess.Popen([sys.executable, "-c", run], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid, scratch = process.stdout.readline().split()
+        time.sleep(0.2)
+        process.kill()
+    deadline = time.monotonic() + 10
+    while _runs(int(pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(int(pid))
+    assert list(Path(scratch).iterdir()) == []  # a killed run cannot remove its empty folder
+    Path(scratch).rmdir()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def test_a_fork_and_a_copy_use_processes_of_their_own(do: Any) -> None:
+    import pickle
+
+    copy = pickle.loads(pickle.dumps(do))
+    assert copy("work", 5) == 5
+    assert copy.process.pid != do.process.pid
+    copy.process.close()
+    assert do("work", 6) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import no_such_module", "cannot be imported: ModuleNotFoundError"),
+        ("def broken(:", ":1 cannot be imported: SyntaxError"),
+        (
+            "from swift.plugin import register_optimizer\n\n@register_optimizer('mine')\ndef make(params): ...",
+            "plugin.py:3: optimizer 'mine' cannot be sandboxed",
+        ),
+        ("import os\nos._exit(4)", "load ended the process with status 4"),
+    ],
+)
+def test_what_does_not_load_leaves_nothing_behind(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "plugin.py"
+    file.write_text(text)
+    with pytest.raises(SandboxError) as caught:
+        load_sandboxed(file)
+    assert message in str(caught.value)
+    assert not _children()
+
+
+def _children() -> list[str]:
+    """Child processes of this one that run a plugin whose process nobody holds any more."""
+    mine = [path for path in Path("/proc").glob("[0-9]*") if _parent(path) == os.getpid()]
+    return [str(path) for path in mine if b"test_what_does_not_load" in (path / "cmdline").read_bytes()]
+
+
+def _parent(path: Path) -> int:
+    try:
+        return int((path / "stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def test_processor_time_is_limited(tmp_path: Path) -> None:
+    file = tmp_path / "plugin.py"
+    file.write_text(PLUGIN)
+    process = SandboxProcess(file, SandboxLimits(cpu_seconds=20, timeout=100), {})
+    process.build(0, {}, "metric 'do'")
+    used = float(subprocess.check_output(["ps", "-o", "cputimes=", str(process.pid)]))
+    assert used < 20
+    process.close()
