@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 
 from swift.core.config.run import RunConfig
 from swift.core.errors import ConfigError
-from swift.core.registry import objectives
+from swift.core.registry import objectives, optimizers, schedulers
 
 NEVER = 10**9  # steps
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -60,6 +60,8 @@ def trains_all_weights(run: RunConfig) -> bool:
 
 def learning_rate(run: RunConfig) -> float:
     """The configured peak learning rate, or the default of the stage and tuner."""
+    if isinstance(own := run.optim.optim_config.get("lr"), int | float):  # of a registered optimiser
+        return float(own)
     if run.optim.learning_rate is not None:
         return run.optim.learning_rate
     attributes = dict(objectives.get(run.objective_name).attributes)
@@ -73,7 +75,6 @@ def training_arguments(
     """Translate; anything transformers would do on its own that we do ourselves is switched off."""
     loop, optim = run.loop, run.optim
     compute = compute_dtype(run, device)
-    evaluates = has_evaluation and loop.eval_steps is not None
     options: dict[str, Any] = {
         "output_dir": run.checkpoint.output_dir,
         "per_device_train_batch_size": loop.per_device_train_batch_size,
@@ -82,16 +83,17 @@ def training_arguments(
         "num_train_epochs": loop.num_train_epochs,
         "max_steps": loop.max_steps,
         "max_grad_norm": optim.max_grad_norm,
-        "optim": optim.optim,
+        "optim": "adamw_torch" if optim.optim in optimizers else optim.optim,
         "learning_rate": learning_rate(run),
         "weight_decay": optim.weight_decay,
         "adam_beta1": optim.adam_beta1,
         "adam_beta2": optim.adam_beta2,
         "adam_epsilon": optim.adam_epsilon,
-        "lr_scheduler_type": optim.lr_scheduler_type,
+        "lr_scheduler_type": "constant" if optim.lr_scheduler_type in schedulers else optim.lr_scheduler_type,
         "lr_scheduler_kwargs": optim.lr_scheduler_kwargs or None,
         "warmup_steps": optim.warmup_steps,
         "seed": loop.seed,
+        "train_sampling_strategy": "group_by_length" if run.data.group_by_length else "random",
         "bf16": compute == torch.bfloat16,
         "fp16": compute == torch.float16,
         "use_cpu": device.type == "cpu",
@@ -103,12 +105,19 @@ def training_arguments(
         "logging_steps": run.logging.logging_steps,
         "logging_nan_inf_filter": False,  # a loss that is not finite must be seen
         "report_to": run.logging.report_to or "none",
-        "eval_strategy": "steps" if evaluates else "no",
-        "eval_steps": loop.eval_steps if evaluates else None,
+        "run_name": run.logging.run_name,
+        "eval_strategy": "steps" if has_evaluation else "no",  # the last step is always evaluated
+        "eval_steps": (loop.eval_steps or NEVER) if has_evaluation else None,
         "save_strategy": "steps",  # the last step is always saved
         "save_steps": run.checkpoint.save_steps or NEVER,
         "save_total_limit": None,  # checkpoint.rotate() deletes, after the new one is safe
         "remove_unused_columns": False,
         "disable_tqdm": True,
     }
-    return TrainingArguments(**{**options, **strategy_options})
+    arguments = TrainingArguments(**{**options, **strategy_options})
+    # Registered ones pass by these arguments; reports are to show their names all the same.
+    if optim.optim in optimizers:
+        arguments.optim = optim.optim
+    if optim.lr_scheduler_type in schedulers:
+        arguments.lr_scheduler_type = optim.lr_scheduler_type
+    return arguments

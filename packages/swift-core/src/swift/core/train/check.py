@@ -67,7 +67,7 @@ def _check_either(key: str, name: str, registry: Registry, theirs: list[str]) ->
         return
     registered = registry.names()
     raise ConfigError(
-        f"train.{key} is {name!r}, which is neither a {registry.kind} of transformers nor a registered one",
+        f"train.{key} is {name!r}, which is neither one of transformers nor a registered {registry.kind}",
         f"{did_you_mean(name, [*theirs, *registered])} (registered: {', '.join(registered) or 'none'}; "
         f"a plugin that registers one is named under plugins:)",
     )

@@ -31,6 +31,14 @@ from swift.plugin.parts import build_component, check_arguments, parameters_of, 
 
 Make = tuple[Callable[..., Optimizer], dict[str, Any]]
 _OWN_KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}
+_SETTINGS = {
+    "learning_rate": "lr",
+    "weight_decay": "weight_decay",
+    "adam_beta1": None,
+    "adam_beta2": None,
+    "adam_epsilon": None,
+}
+"""Keys of train: and the argument by which a registered optimiser gets them."""
 
 
 def build_optimizer(
@@ -70,15 +78,26 @@ def check_optimizer(config: OptimConfig, learning_rate: float) -> None:
     """
     if config.optim in optimizers:
         component = optimizers.get(config.optim)
-        if config.learning_rate is not None and not takes(component.load(), "lr"):
-            raise ConfigError(
-                f"train.learning_rate is set, and {component.described('optimizer')} has no argument lr",
-                "leave train.learning_rate out, or give the optimiser an argument lr",
-            )
+        _check_all_count(component, config)
         arguments = _arguments(component, config, learning_rate, nn.Module())
         check_arguments("optimizer", component, component.load(), arguments, ([],))
         return
     transformers_optimizer(config, learning_rate)
+
+
+def _check_all_count(component: Component, config: OptimConfig) -> None:
+    """No setting of train: that differs from its default is without effect."""
+    fields = OptimConfig.model_fields
+    changed = {key for key in _SETTINGS if getattr(config, key) != fields[key].default}
+    for key in sorted(changed):
+        argument = _SETTINGS[key]
+        if argument is None or not takes(component.load(), argument):
+            raise ConfigError(
+                f"train.{key} is set, and {component.described('optimizer')} does not read it",
+                "leave it out"
+                + (f", or give the optimiser an argument {argument}" if argument else "")
+                + "; its own arguments go into train.optim_config",
+            )
 
 
 def transformers_optimizer(config: OptimConfig, learning_rate: float) -> Make:
