@@ -10,7 +10,7 @@ from typing import Any
 from swift.core.errors import PluginError, SwiftError
 from swift.core.registry import Component, Registry
 
-CALLED = frozenset({"loss", "metric", "reward", "filter", "rollout"})
+CALLED = frozenset({"loss", "metric", "reward", "filter", "rollout", "loss scale"})
 """Kinds whose functions are the part itself; a function of any other kind is a factory that makes it."""
 
 

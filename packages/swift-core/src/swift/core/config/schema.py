@@ -93,6 +93,22 @@ class DataConfig(Config):
         description="what happens to a longer sample: cut its end or start, drop it, or cut it into several",
     )
     loss_turns: Literal["all", "last"] = Field("all", description="which assistant turns are learned")
+    loss_scale: NamedParts = Field(
+        default_factory=list,
+        description="how much pieces of a turn weigh in the loss: default, last_round, ignore_thinking, "
+        "tool_calls, regex, all, or a registered one. A name, {name, config}, or a list: weights multiply",
+    )
+    agent_format: str | None = Field(
+        None,
+        description="write tools, calls and results as text in this format: hermes, react, qwen, llama3, "
+        "mistral, glm, deepseek, or a registered one; default: as the model's own chat template does",
+    )
+    template: str | None = Field(
+        None,
+        description="registered template that encodes rows instead of the tokenizer's chat template "
+        "(which model.chat_template sets)",
+    )
+    template_config: dict[str, Any] = Field(default_factory=dict, description="arguments of that template")
     max_pixels: PositiveInt | None = Field(
         None,
         description="largest image area; larger ones are scaled down; default: the model's own limit",

@@ -79,8 +79,9 @@ class ChatTemplate:
         self.statistics = EncodeStatistics()
         self.renderer = Renderer(tokenizer)
         self.closing = closing_pattern(_special_tokens(tokenizer))
+        self.scales = scales or LossScales()
         placeholder = media.placeholder if media is not None else ""
-        self.weigher = Weigher(scales or LossScales(), self.renderer, self.closing, placeholder, task)
+        self._weigher = Weigher(self.scales, self.renderer, self.closing, placeholder, task)
         self.backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
         self.memory = WordMemory(self.backend) if self.backend and has_safe_cuts(self.backend) else None
         self._shapes: dict[Any, tuple[Shape, Plan | None] | None] = {}
@@ -121,7 +122,7 @@ class ChatTemplate:
             if found is None or contents is None or not self._exchangeable(contents):
                 rendered.append((number, self._render(request, tensors)))
             elif found[1] is None:
-                rendered.append((number, self.weigher.weigh(request, found[0].render(contents))))
+                rendered.append((number, self._weigher.weigh(request, found[0].render(contents))))
             else:
                 numbers, rows = planned.setdefault(found[1], ([], []))
                 numbers.append(number)
@@ -175,13 +176,13 @@ class ChatTemplate:
         shape = compile_shape(
             self.renderer,
             roles,
-            self.weigher.asked(request),
+            self._weigher.asked(request),
             self.closing,
             generation_prompt=request.generation_prompt,
         )
         if shape is None or list(shape.slots) != sorted(shape.slots):
             return None
-        if self.memory is None or self.backend is None or self.weigher.applies(request):
+        if self.memory is None or self.backend is None or self._weigher.applies(request):
             return shape, None
         return shape, plan_tokens(shape, self.backend, self.memory)
 
@@ -198,12 +199,12 @@ class ChatTemplate:
         if not request.messages:
             return Rendered(self._plain_text(row.text or ""), [])
         try:
-            asked = self.weigher.asked(request)
+            asked = self._weigher.asked(request)
             if any(asked):
                 rendered = render_with_spans(
                     self.renderer, request.messages, request.tools, asked, self.closing
                 )
-                rendered = self.weigher.weigh(request, rendered)
+                rendered = self._weigher.weigh(request, rendered)
             else:
                 text = self.renderer.render(
                     request.messages, request.tools, generation_prompt=request.generation_prompt
@@ -263,7 +264,7 @@ class ChatTemplate:
 
     def _fit(self, tokens: Tokens, how: Truncation) -> list[Tokens]:
         if len(tokens[0]) <= self.max_length:
-            return [tokens] if not self.weigher.scales.parts or is_learned(tokens) else []
+            return [tokens] if not self.scales.parts or is_learned(tokens) else []
         pieces = fit(tokens, self.max_length, how)
         if self.task == "prompt" or self.task in RELATED_TASKS:
             return pieces

@@ -23,7 +23,7 @@ from swift.core.models.heads import set_padding
 from swift.core.models.load import load_config, load_model, load_processor
 from swift.core.protocols import Objective, Tuner
 from swift.core.registry import objectives, tuners
-from swift.core.template.chat import ChatTemplate
+from swift.core.template.build import build_template
 from swift.core.template.families import media_family
 from swift.core.train.arguments import compute_dtype, trains_all_weights, weight_dtype
 from swift.core.train.context import ObjectiveContext
@@ -65,14 +65,7 @@ def load_parts(run: RunConfig, device: torch.device, live: LiveParts | None = No
     architecture = load_config(model_config)
     check_context(architecture, run.data.max_length)
     media = media_family(processor, architecture.model_type, run.data.max_pixels)
-    template = ChatTemplate(
-        tokenizer,
-        max_length=run.data.max_length,
-        truncation=run.data.truncation,
-        loss_turns=run.data.loss_turns,
-        task=task,
-        media=media,
-    )
+    template = build_template(run.data, tokenizer, task, media)
     if run.data.streaming and run.loop.max_steps < 1:
         raise ConfigError(
             "data.streaming reads without end, and train.max_steps is not set", "set train.max_steps"
