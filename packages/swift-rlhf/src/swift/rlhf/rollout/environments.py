@@ -11,6 +11,7 @@ from swift.core.console import say
 from swift.core.errors import PluginError, SwiftError
 from swift.core.registry import Component, rollouts
 from swift.core.types import Message
+from swift.plugin.contract import check_signature
 from swift.plugin.live import LiveParts
 from swift.plugin.parts import build_component
 from swift.rlhf.awaited import awaited
@@ -20,7 +21,6 @@ STEP = (
     "step(completion) returns a swift.rlhf.rollout.Turn: with done=True, or with the messages "
     "({role, content}) that the model answers next; its reward is a finite number"
 )
-SCHEDULER = "a function is called as (messages, completion, turn, columns) and returns a Turn"
 RESET = "reset(messages, columns) returns the opening messages ({role, content}), or None for the row's own"
 
 
@@ -178,16 +178,9 @@ def build_player(component: Component, config: Mapping[str, Any]) -> Player:
             f"{component.described('rollout')} is sandboxed, which an environment cannot be",
             "trust it ({path: ..., trust: trusted}), and let it do what is risky in a process of its own",
         )
+    check_signature("rollout", component, config=config)
     part = build_component("rollout", component, config)
-    if inspect.isclass(component.load()):
-        if not callable(getattr(part, "step", None)):
-            raise PluginError(f"{component.described('rollout')} has no method step", STEP)
-        return Player(component, part)
-    try:
-        inspect.signature(part).bind([], "", 0, {})
-    except TypeError as error:
-        raise PluginError(f"{component.described('rollout')} cannot be called: {error}", SCHEDULER) from None
-    return Player(component, Scheduled(part))
+    return Player(component, part if inspect.isclass(component.load()) else Scheduled(part))
 
 
 def _close(players: Sequence[Player]) -> None:

@@ -59,10 +59,10 @@ class Limits:
     added: int | None = None
     context: int | None = None
 
-    def room(self, sample: Sample) -> int:
-        """Tokens that the next answer may have; 0 or less: none."""
+    def room(self, sample: Sample, reply: int = 0) -> int:
+        """Tokens that the next answer may have behind a reply of so many; 0 or less: none."""
         completion = sample.completion
-        added = len(completion.token_ids)
+        added = len(completion.token_ids) + reply
         rooms = [self.drawn - sum(completion.drawn)]
         if self.added is not None:
             rooms.append(self.added - added)
@@ -96,7 +96,7 @@ class Episode:
         if sample.turns == limits.turns:
             return False
         tokens = self._tokens(reply, chat)
-        if limits.room(sample) <= len(tokens):
+        if limits.room(sample, len(tokens)) < 1:
             return False
         sample.messages = [
             *sample.messages,
