@@ -7,6 +7,7 @@ part that is built (an optimizer, a callback) is what a class or factory returns
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 LOSS_EXTRAS = ("weights", "attention_mask", "model_outputs", "batch", "num_items_in_batch")
 """What a loss also gets where it names it."""
@@ -37,6 +38,9 @@ LAYOUT_SETTINGS = {
 """The settings under which a loss gets a layout."""
 
 
+COLUMN_WORDS = {"": (), "named": ("[a column of the data]",), "all": ("**columns",)}
+
+
 @dataclass(frozen=True)
 class Contract:
     """How one kind of part is used.
@@ -46,7 +50,7 @@ class Contract:
         setting: the YAML that chooses one called NAME.
         returns: what comes out of a call, or of the factory.
         called: names of the arguments of each call, by position; empty for a part that is built.
-        columns: further arguments of any name come by name; the part has to take them.
+        columns: of the data, by name: "all" of them, which the part has to take, or the "named" ones.
         instead: methods of an object that takes the place of a function.
         built: names of what the run hands to the class or factory, by position.
         built_extras: names of what it hands over by keyword; the factory has to take them.
@@ -58,7 +62,7 @@ class Contract:
     setting: str
     returns: str
     called: tuple[str, ...] = ()
-    columns: bool = False
+    columns: Literal["", "named", "all"] = ""
     instead: tuple[str, ...] = ()
     built: tuple[str, ...] = ()
     built_extras: tuple[str, ...] = ()
@@ -70,7 +74,7 @@ class Contract:
         """The contract in one line, as errors quote it."""
         extras = [f"[{extra}]" for extra in self.extras]
         if self.called:
-            words = [*self.called, *extras, *(["**columns"] if self.columns else [])]
+            words = [*self.called, *extras, *COLUMN_WORDS[self.columns]]
             objects = f", or is an object with {' and '.join(self.instead)}" if self.instead else ""
             return f"{self.noun} is called as ({', '.join(words)}) and returns {self.returns}{objects}"
         words = [*self.built, *(f"{name}=..." for name in self.built_extras), *extras, "**its arguments"]
@@ -97,14 +101,15 @@ CONTRACTS: dict[str, Contract] = {
             "train: {stage: grpo, reward_funcs: [NAME]}",
             "one finite number for each completion",
             called=("prompts", "completions"),
-            columns=True,
+            columns="all",
         ),
         Contract(
             "metric",
             "eval: {metrics: [NAME]}",
             "a number, or numbers by name",
             called=("predictions", "references"),
-            extras=("groups",),
+            extras=("groups", "prompts"),
+            columns="named",
         ),
         Contract(
             "filter",
@@ -149,10 +154,10 @@ CONTRACTS: dict[str, Contract] = {
         ),
         Contract(
             "template",
-            "model: {chat_template: NAME}",
-            "a template: encode(conversations) returns one Encoded for each",
+            "data: {template: NAME}",
+            "a template: encode(conversations) returns one swift.core.types.Encoded for each",
             built=("tokenizer",),
-            built_extras=("max_length", "truncation", "loss_turns", "task", "media"),
+            extras=("max_length", "truncation", "loss_turns", "task", "media"),
             methods=("encode",),
         ),
         Contract(
@@ -167,7 +172,7 @@ CONTRACTS: dict[str, Contract] = {
             "model: {model_id: NAME}",
             "a torch module that takes input_ids and attention_mask, and whose output has logits",
             built=("config",),
-            built_extras=("dtype", "device"),
+            extras=("dtype", "device", "seed", "head"),
             methods=("forward", "parameters"),
         ),
         Contract(
@@ -200,6 +205,12 @@ CONTRACTS: dict[str, Contract] = {
             built=("model", "tokenizer"),
             built_extras=("config",),
             methods=("generate", "stream", "update_weights", "health", "close"),
+        ),
+        Contract(
+            "loss scale",
+            "data: {loss_scale: NAME}",
+            "one weight for the text, or its pieces with a weight each",
+            called=("message", "text"),
         ),
         Contract(
             "agent format",

@@ -94,7 +94,7 @@ def _check_called(
     if parameters is None:
         return
     problem = _too_few(contract, parameters) or _too_many(contract, parameters, target, config)
-    if contract.columns and not problem and not _takes(parameters, Parameter.VAR_KEYWORD):
+    if contract.columns == "all" and not problem and not _takes(parameters, Parameter.VAR_KEYWORD):
         problem = "has no **columns, and every column of the data comes by name"
     if problem:
         raise _misfit(contract, component, parameters, problem)
@@ -176,7 +176,7 @@ def _remedy(contract: Contract) -> str:
     if not contract.called:
         words = [*contract.built, *contract.built_extras, "**config"]
         return f"write it as def NAME({', '.join(words)})"
-    words = [*contract.called, *(["**columns"] if contract.columns else [])]
+    words = [*contract.called, *(["**columns"] if contract.columns == "all" else [])]
     more = ""
     if contract.extras:
         more = f"; further parameters may be {', '.join(contract.extras)}, or have defaults"

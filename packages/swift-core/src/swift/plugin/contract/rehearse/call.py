@@ -9,7 +9,7 @@ from swift.core.errors import SwiftError
 from swift.core.registry import Component
 from swift.plugin.contract.fault import fault
 from swift.plugin.contract.signature import check_signature
-from swift.plugin.parts import build_component
+from swift.plugin.parts import build_component, takes
 
 Result = TypeVar("Result")
 
@@ -39,6 +39,12 @@ def guarded(
         raise fault(kind, component, f"fails {doing}: {type(error).__name__}: {error}", remedy) from error
 
 
+def named_by(component: Component, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the offered arguments that a factory names, or takes as **arguments."""
+    target = component.load()
+    return {name: value for name, value in offered.items() if takes(target, name)}
+
+
 class Made:
     """A part that is built once, by the first of a component's checks.
 
@@ -62,10 +68,6 @@ class Made:
         self._part = build_component(self.kind, self.component, self.config, *self.given)
         check_signature(self.kind, self.component, self._part, self.config)
         return f"a {type(self._part).__name__}"
-
-    def use(self, part: Any) -> None:
-        """Take a part that is built already."""
-        self._part = part
 
     @property
     def part(self) -> Any:

@@ -16,6 +16,7 @@ from swift.core.types import IGNORE_INDEX
 from swift.plugin.contract.check import NotApplicable, Rehearsal
 from swift.plugin.contract.fault import fault
 from swift.plugin.contract.kinds import FORMS, LAYOUT_SETTINGS, LAYOUTS
+from swift.plugin.contract.loss_value import check_loss_value, show
 from swift.plugin.contract.rehearse.call import Made, guarded
 from swift.plugin.contract.signature import accepted_extras, check_signature
 
@@ -164,7 +165,7 @@ def _rehearse(loss: Any, component: Component, given: LossInputs) -> None:
         raise fault(
             "loss",
             component,
-            f"returned {_show(first)} and then {_show(second)} for the same inputs",
+            f"returned {show(first)} and then {show(second)} for the same inputs",
             "remove what is random or kept between calls; where that is meant, "
             "set the attribute deterministic = False on it",
         )
@@ -185,48 +186,6 @@ def _call(loss: Any, component: Component, given: LossInputs) -> Any:
 
 def _unweighted(given: LossInputs) -> LossInputs:
     return replace(given, extras={**given.extras, "weights": None})
-
-
-def check_loss_value(component: Component, value: Any, inputs: Tensor) -> None:
-    """Refuse a result that cannot be minimised; costs one synchronisation with the device.
-
-    Args:
-        value: what the loss returned.
-        inputs: what it was called with, [N, ...].
-
-    Raises:
-        PluginError: no float tensor, on another device, of another shape, not finite, or detached.
-    """
-    if not isinstance(value, Tensor):
-        raise _broken(
-            component, f"a {type(value).__name__}", "return the tensor itself, not loss.item() or a tuple"
-        )
-    if not value.is_floating_point():
-        raise _broken(component, f"a tensor of {value.dtype}", "compute it in floating point")
-    if value.device != inputs.device:
-        raise _broken(
-            component,
-            f"a tensor on {value.device} for inputs on {inputs.device}",
-            "create tensors with device=inputs.device",
-        )
-    if value.shape not in ((), (len(inputs),)):
-        raise _broken(
-            component,
-            f"a tensor of shape {list(value.shape)} for {len(inputs)} items",
-            "reduce it: .mean() for one value, or the mean over the last dimension for one an item",
-        )
-    if not torch.isfinite(value).all():
-        raise _broken(
-            component,
-            f"{_show(value)}, which is not finite",
-            "avoid log(0), exp of large numbers and division by 0: functional.log_softmax, logsumexp, clamp",
-        )
-    if not value.requires_grad:
-        raise _broken(
-            component,
-            "a detached tensor, through which no gradient flows",
-            "remove .detach(), .item(), .data, torch.no_grad() and argmax from its way",
-        )
 
 
 def _check_gradient(component: Component, value: Tensor, given: LossInputs) -> None:
@@ -255,16 +214,8 @@ def _check_gradient(component: Component, value: Tensor, given: LossInputs) -> N
         )
 
 
-def _broken(component: Component, what: str, remedy: str) -> PluginError:
-    return fault("loss", component, f"returned {what}", remedy)
-
-
 def _is_deterministic(loss: Any, component: Component) -> bool:
     return bool(getattr(loss, "deterministic", dict(component.attributes).get("deterministic", True)))
-
-
-def _show(value: Tensor) -> str:
-    return f"{value.item():.6g}" if value.dim() == 0 else f"{value.tolist()[:3]}..."
 
 
 def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:

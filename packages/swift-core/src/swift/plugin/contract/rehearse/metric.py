@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from swift.core.errors import PluginError
 from swift.core.registry import Component
 from swift.plugin.contract.check import Rehearsal
 from swift.plugin.contract.fault import fault
-from swift.plugin.contract.kinds import CONTRACTS
-from swift.plugin.contract.rehearse.call import Made
+from swift.plugin.contract.rehearse.call import Made, guarded
+from swift.plugin.contract.rehearse.columns import columns_needed, refuse_columns
 from swift.plugin.contract.signature import accepted_extras
 
 READS = ("texts", "tokens", "labels", "scores")
@@ -24,7 +24,8 @@ def metric_inputs(reads: str) -> tuple[Any, Any, dict[str, Any]]:
     relevance 0/1 [M], and as an extra groups int64 [M].
     """
     if reads == "texts":
-        return ["the cat sat", "two"], ["the cat sat down", "two"], {}
+        prompts = [[{"role": "user", "content": text}] for text in ("What did it do?", "One and one?")]
+        return ["the cat sat", "two"], ["the cat sat down", "two"], {"prompts": prompts}
     import torch
 
     if reads == "tokens":
@@ -35,16 +36,17 @@ def metric_inputs(reads: str) -> tuple[Any, Any, dict[str, Any]]:
     return scores, relevance, {"groups": torch.tensor([0, 0, 1, 1])}
 
 
-def reads_of(component: Component) -> str:
-    """What a metric is fed, as its registration says.
+def reads_of(component: Component) -> tuple[str, ...]:
+    """What a metric is fed, one of them at a time, as its registration says.
 
     Raises:
         PluginError: an unknown word.
     """
-    reads = str(dict(component.attributes).get("reads", "texts"))
-    if reads not in READS:
+    reads = dict(component.attributes).get("reads", "texts")
+    words = (reads,) if isinstance(reads, str) else tuple(reads)
+    if not words or any(word not in READS for word in words):
         raise fault("metric", component, f"is registered with reads={reads!r}", f"one of {', '.join(READS)}")
-    return reads
+    return words
 
 
 def check_metric_value(component: Component, value: Any) -> None:
@@ -71,48 +73,40 @@ def check_metric_value(component: Component, value: Any) -> None:
             )
 
 
-def rehearse_metric(metric: Any, component: Component) -> Any:
-    """Call a metric on synthetic values.
+def rehearse_metric(metric: Any, component: Component) -> dict[str, Any]:
+    """Call a metric on synthetic values of each sort that it reads.
 
     Raises:
         PluginError: it fails, or returns no finite number.
     """
-    return _value(_made(metric, component))
-
-
-def _made(metric: Any, component: Component) -> Made:
-    made = Made("metric", component, {})
-    made.use(metric)
-    return made
-
-
-def _value(made: Made) -> Any:
-    predictions, references, extras = metric_inputs(reads_of(made.component))
-    accepted = accepted_extras(made.part, CONTRACTS["metric"].extras)
-    given = {name: value for name, value in extras.items() if name in accepted}
-    value = made.call(predictions, references, **given)
-    check_metric_value(made.component, value)
-    return value
+    figures = {}
+    for reads in reads_of(component):
+        predictions, references, extras = metric_inputs(reads)
+        accepted = accepted_extras(metric, tuple(extras))
+        given = {name: extras[name] for name in accepted}
+        figures[reads] = guarded(
+            "metric", component, f"on {reads}", "correct it", metric, predictions, references, **given
+        )
+        check_metric_value(component, figures[reads])
+    return figures
 
 
 def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
     """It builds, returns finite numbers, the same ones twice."""
     made = Made("metric", component, config)
     yield "builds", made.build
-    yield "finite", lambda: f"{_value(made)} on {reads_of(component)}"
+    needed = columns_needed(made.part, ("groups", "prompts"))
+    if needed:
+        yield "finite", functools.partial(refuse_columns, needed)
+        return
+    yield "finite", lambda: str(rehearse_metric(made.part, component))
     yield "deterministic", lambda: _twice(made)
 
 
 def _twice(made: Made) -> None:
-    first, second = _value(made), _value(made)
+    first, second = (rehearse_metric(made.part, made.component) for _ in range(2))
     if first != second:
-        raise _differs(made.component, first, second)
-
-
-def _differs(component: Component, first: Any, second: Any) -> PluginError:
-    return fault(
-        "metric",
-        component,
-        f"returned {first} and then {second} for the same inputs",
-        "remove what is random or kept between calls",
-    )
+        raise made.fault(
+            f"returned {first} and then {second} for the same inputs",
+            "remove what is random or kept between calls",
+        )

@@ -9,15 +9,15 @@ import torch
 
 from swift.core.registry import Component
 from swift.plugin.contract.check import Rehearsal
-from swift.plugin.contract.rehearse.call import Made, guarded
+from swift.plugin.contract.rehearse.call import Made, guarded, named_by
 
 
 def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
     """It builds, its logits have a gradient and repeat, and padding changes nothing."""
     from swift.plugin.contract.rehearse import tiny
 
-    given = {"dtype": torch.float32, "device": "cpu", **config}
-    made = Made("model", component, given, tiny.CONFIG)
+    offered = {"dtype": torch.float32, "device": "cpu", "seed": 0, "head": None}
+    made = Made("model", component, {**named_by(component, offered), **config}, tiny.CONFIG)
     yield "builds", made.build
     yield "logits", lambda: _logits_of(made, tiny.token_batch())
     yield "differentiable", lambda: _differentiable(made, tiny.token_batch())

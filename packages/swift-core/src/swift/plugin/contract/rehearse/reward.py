@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from inspect import Parameter
 from typing import Any
 
 from swift.core.registry import Component
-from swift.plugin.contract.check import NotApplicable, Rehearsal
+from swift.plugin.contract.check import Rehearsal
 from swift.plugin.contract.fault import fault
 from swift.plugin.contract.rehearse.call import Made
-from swift.plugin.contract.signature import parameters_when_called
+from swift.plugin.contract.rehearse.columns import columns_needed, refuse_columns
 
 PROMPTS = [
     [{"role": "user", "content": "What is 6 times 7?"}],
@@ -51,24 +51,12 @@ def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
     """It builds, scores every completion, the same twice."""
     made = Made("reward", component, config)
     yield "builds", made.build
-    needed = _needed_columns(made)
+    needed = columns_needed(made.part, COLUMNS)
     if needed:
-        reason = f"it reads the columns {', '.join(needed)} of your data, which are not known here"
-        yield "finite", lambda: _refuse(reason)
+        yield "finite", functools.partial(refuse_columns, needed)
         return
     yield "finite", lambda: f"{_score(made)} for {COMPLETIONS}"
     yield "deterministic", lambda: _twice(made)
-
-
-def _needed_columns(made: Made) -> list[str]:
-    """Columns that it names without default, beside those that rehearsals have."""
-    parameters = list((parameters_when_called(made.part) or {}).values())[2:]
-    named = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-    return [
-        each.name
-        for each in parameters
-        if each.kind in named and each.default is Parameter.empty and each.name not in COLUMNS
-    ]
 
 
 def _score(made: Made) -> list[float]:
@@ -82,7 +70,3 @@ def _twice(made: Made) -> None:
             f"returned {first} and then {second} for the same completions",
             "draw random numbers from a seed made of the completion",
         )
-
-
-def _refuse(reason: str) -> str:
-    raise NotApplicable(reason)

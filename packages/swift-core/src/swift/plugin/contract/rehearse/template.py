@@ -10,7 +10,7 @@ import numpy as np
 from swift.core.registry import Component
 from swift.core.types import IGNORE_INDEX, Encoded
 from swift.plugin.contract.check import Rehearsal
-from swift.plugin.contract.rehearse.call import Made, guarded
+from swift.plugin.contract.rehearse.call import Made, guarded, named_by
 
 SETTINGS: dict[str, Any] = {
     "max_length": 128,
@@ -25,7 +25,7 @@ def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
     """It builds, encodes every row, learns the assistant's tokens and no others, the same twice."""
     from swift.plugin.contract.rehearse import tiny
 
-    made = Made("template", component, {**SETTINGS, **config}, tiny.tokenizer())
+    made = Made("template", component, {**named_by(component, SETTINGS), **config}, tiny.tokenizer())
     yield "builds", made.build
     yield "encodes", lambda: _encode(made)
     yield "deterministic", lambda: _twice(made)
