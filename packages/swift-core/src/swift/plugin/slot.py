@@ -10,8 +10,10 @@ from swift.core.errors import PluginError, SandboxError, SwiftError
 from swift.core.registry import Component, Registry
 from swift.plugin.parts import build_component
 
-Check = Callable[[Any, tuple[Any, ...], bool], None]
-"""(result, arguments, first) raises PluginError when a result breaks the contract; first: of a new part."""
+Check = Callable[[Component, Any, tuple[Any, ...], bool], None]
+"""(component, result, arguments, first) raises PluginError when a result breaks the contract.
+
+first: the part is new."""
 
 
 Invoke = Callable[..., Any]
@@ -23,7 +25,7 @@ def call_plainly(part: Any, *args: Any, **kwargs: Any) -> Any:
     return part(*args, **kwargs)
 
 
-def accept_all(result: Any, arguments: tuple[Any, ...], first: bool) -> None:
+def accept_all(component: Component, result: Any, arguments: tuple[Any, ...], first: bool) -> None:
     """The contract of a kind that checks its results elsewhere."""
 
 
@@ -125,7 +127,6 @@ class Slot:
             return self.invoke(self.part, *args, **kwargs), None
         try:
             result = self.invoke(self.part, *args, **kwargs)
-            self.check(result, args, self._first)
         except SandboxError as error:
             return None, error
         except SwiftError as error:
@@ -135,6 +136,10 @@ class Slot:
                 f"{self._described()} failed: {type(error).__name__}: {error}",
                 "correct the plugin; `swift plugin check FILE` tries it without a run",
             ).with_cause(error)
+        try:
+            self.check(self.component, result, args, self._first)
+        except PluginError as error:
+            return None, error
         return result, None
 
     def _replace(self, failed: SwiftError) -> bool:

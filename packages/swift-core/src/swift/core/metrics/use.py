@@ -11,7 +11,7 @@ from torch import Tensor
 from swift.core.config.named import Named
 from swift.core.errors import PluginError
 from swift.core.metrics.check import TEXTS, kind_read
-from swift.core.registry import metrics
+from swift.core.registry import Component, metrics
 from swift.core.types import Predictions
 from swift.plugin.contract.signature import accepted_extras
 from swift.plugin.live import LiveParts
@@ -60,7 +60,7 @@ def call_metric(metric: Any, predictions: Any, references: Any, extras: Mapping[
     return metric(predictions, references, **{name: extras[name] for name in accepted})
 
 
-def check_value(value: Any, arguments: tuple[Any, ...], first: bool) -> None:
+def check_value(component: Component, value: Any, arguments: tuple[Any, ...], first: bool) -> None:
     """The contract of a result.
 
     Raises:
@@ -70,14 +70,14 @@ def check_value(value: Any, arguments: tuple[Any, ...], first: bool) -> None:
         if isinstance(number, Tensor) and number.numel() == 1:
             number = number.item()
         if not isinstance(number, int | float) or not math.isfinite(number) or not isinstance(name, str):
-            raise PluginError(f"the metric returned {value!r}", CONTRACT)
+            raise PluginError(f"{component.described('metric')} returned {value!r}", CONTRACT)
 
 
 def _figures(slots: Sequence[Slot], *arguments: Any) -> dict[str, float]:
     figures: dict[str, float] = {}
     for slot in slots:
         value = slot(*arguments)
-        check_value(value, arguments, False)
+        check_value(slot.component, value, arguments, False)
         for name, number in named_values(slot.name, value).items():
             if name in figures:
                 raise PluginError(f"two metrics give the figure {name!r}", "rename one of them")

@@ -42,7 +42,7 @@ class CausalLMObjective(Objective):
         self.pad_id = context.tokenizer.pad_token_id or 0
         self.flat = context.flat
         self.media = context.media
-        self.losses = Losses(losses_of(config.loss_type, config.loss_config), context.parts)
+        self.losses = Losses(losses_of(config.loss_type, config.loss_config), context.parts, "tokens")
 
     def collate(self, examples: Sequence[Encoded]) -> Batch:
         """Rows padded to the longest, or all of them as one row with boundaries."""

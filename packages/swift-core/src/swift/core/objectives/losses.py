@@ -5,10 +5,9 @@ Shapes: N items (supervised positions, samples), V vocabulary, C classes.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,17 +15,14 @@ from torch.nn import functional
 
 from swift.core.config.named import Weighted
 from swift.core.errors import PluginError
-from swift.core.registry import losses
+from swift.core.registry import Component, losses
 from swift.core.types import Metric
+from swift.plugin.contract.loss_value import check_loss_value
+from swift.plugin.contract.rehearse.loss import rehearse_loss
+from swift.plugin.contract.signature import accepted_extras
 from swift.plugin.live import LiveParts
+from swift.plugin.parts import build_component
 from swift.plugin.slot import Slot
-
-EXTRAS = ("weights", "attention_mask", "model_outputs", "batch", "num_items_in_batch")
-"""What a loss gets beside (inputs, targets), each only where it names it as a parameter."""
-
-CONTRACT = (
-    "a loss takes (inputs, targets) and returns a tensor with gradient: one mean value, or one an item [N]"
-)
 
 
 def cross_entropy(inputs: Tensor, targets: Tensor) -> Tensor:
@@ -61,18 +57,6 @@ class LabelSmoothing:
         )
 
 
-def accepted_extras(loss: Any) -> tuple[str, ...]:
-    """Which of EXTRAS a loss names as parameters; an attribute `accepts` says it without a signature."""
-    declared = getattr(loss, "accepts", None)
-    if declared is not None:
-        return tuple(declared)
-    try:
-        parameters = inspect.signature(getattr(loss, "forward", loss)).parameters
-    except (TypeError, ValueError):
-        return ()
-    return tuple(name for name in EXTRAS if name in parameters)
-
-
 @dataclass(frozen=True)
 class Term:
     """One loss in use."""
@@ -87,19 +71,21 @@ class Losses:
     Args:
         terms: which losses, with weights and arguments.
         parts: where plugins may swap them.
+        layout: what they get, one of swift.plugin.contract.kinds.LAYOUTS; a plugin's loss is rehearsed on it.
 
     Raises:
         RegistryError: a name that is not registered.
-        PluginError: a loss that cannot be built.
+        PluginError: a loss that cannot be built, or breaks its contract in the rehearsal.
     """
 
-    contract: ClassVar[str] = CONTRACT
-
-    def __init__(self, terms: Sequence[Weighted], parts: LiveParts) -> None:
+    def __init__(self, terms: Sequence[Weighted], parts: LiveParts, layout: str) -> None:
         self.terms = [
             Term(parts.slot(losses, term.name, term.config, check_loss, call_loss), term.weight)
             for term in terms
         ]
+        for term in self.terms:
+            if term.slot.component.place:
+                rehearse(term.slot, layout)
 
     def accept(self, extra: str) -> bool:
         """Whether one of the losses in use takes an extra value."""
@@ -141,6 +127,12 @@ class Losses:
         return value.sum() if value.dim() else value * count
 
 
+def rehearse(slot: Slot, layout: str) -> None:
+    """Run an instance of a loss made for this alone on synthetic values."""
+    component = slot.component
+    rehearse_loss(build_component("loss", component, slot.config), component, layout)
+
+
 def call_loss(loss: Any, inputs: Tensor, targets: Tensor, extras: Mapping[str, Any]) -> Tensor:
     """Call a loss with the extras that it names; weights that it does not name are applied to its values.
 
@@ -161,30 +153,10 @@ def call_loss(loss: Any, inputs: Tensor, targets: Tensor, extras: Mapping[str, A
     return weighted
 
 
-def check_loss(value: Any, arguments: tuple[Any, ...], first: bool) -> None:
-    """The contract of a result: a real tensor, scalar or [N], in the graph of inputs, at first also finite.
+def check_loss(component: Component, value: Any, arguments: tuple[Any, ...], first: bool) -> None:
+    """The contract of a result; whether it is finite is asked once, since that waits for the device.
 
     Raises:
-        PluginError: it is something else.
+        PluginError: it cannot be minimised.
     """
-    inputs = arguments[0]
-    if not isinstance(value, Tensor):
-        raise PluginError(f"the loss returned {type(value).__name__}, not a tensor", CONTRACT)
-    if value.dim() and tuple(value.shape) != (len(inputs),):
-        raise PluginError(
-            f"the loss returned the shape {tuple(value.shape)} for {len(inputs)} items", CONTRACT
-        )
-    if not value.is_floating_point():
-        raise PluginError(f"the loss returned {value.dtype}, not real numbers", CONTRACT)
-    if value.device != inputs.device:
-        raise PluginError(f"the loss is on {value.device}, its inputs on {inputs.device}", CONTRACT)
-    if inputs.requires_grad and not value.requires_grad:
-        raise PluginError(
-            "the loss is detached from its inputs: nothing would be learned",
-            "compute it with torch operations on `inputs`, without .item(), .detach(), numpy or no_grad",
-        )
-    if first and not bool(torch.isfinite(value).all()):
-        raise PluginError(
-            f"the loss is not finite at its first call: {value.detach().float().sum().item()}",
-            "look for log(0), division by 0 or overflow; logits are float and unbounded",
-        )
+    check_loss_value(component, value, arguments[0], finite=first)

@@ -22,10 +22,10 @@ class Boundary:
     though, and has taken prepared batches from the objective.
     """
 
-    python: Any
-    numpy: Any
-    torch: torch.Tensor
-    cuda: list[torch.Tensor]
+    python_rng: Any
+    numpy_rng: Any
+    torch_rng: torch.Tensor
+    cuda_rng: list[torch.Tensor]
     objective: Mapping[str, Any]
 
     @classmethod
@@ -38,11 +38,11 @@ class Boundary:
 
     def restore(self) -> None:
         """Give the random generators back their state; the objective's is the caller's to use."""
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.set_rng_state(self.torch)
-        if self.cuda:
-            torch.cuda.set_rng_state_all(self.cuda)
+        random.setstate(self.python_rng)
+        np.random.set_state(self.numpy_rng)
+        torch.set_rng_state(self.torch_rng)
+        if self.cuda_rng:
+            torch.cuda.set_rng_state_all(self.cuda_rng)
 
 
 class Boundaries(TrainerCallback):  # type: ignore[misc]

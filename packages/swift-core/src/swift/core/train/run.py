@@ -24,6 +24,7 @@ from swift.core.train.checkpoint import step_of
 from swift.core.train.describe import describe_data, resolved_values
 from swift.core.train.final import write_final
 from swift.core.train.interrupt import Interrupt
+from swift.core.train.live import watch
 from swift.core.train.metrics_file import MetricsFile
 from swift.core.train.optimizer import build_optimizer, transformers_optimizer
 from swift.core.train.parts import Parts, load_parts
@@ -68,6 +69,7 @@ def _train(run: RunConfig, resume_from: Path | None) -> TrainResult:
     record.write("running")
     trainer, interrupt = build_trainer(run, parts, device, resume_from, callbacks)
     if run.plugins.reload:
+        watch(live, trainer, run.optim, learning_rate(run), run.loop.callbacks, callbacks)
         trainer.between_steps = Reloader(run.plugins, run.folder, live, from_first).at_step
     final: Path | None = None
     figures: dict[str, float] = {}

@@ -15,6 +15,12 @@ USUAL_LOSS: dict[ProblemType, str] = {
     "multi_label_classification": "binary_cross_entropy",
     "regression": "mse",
 }
+LAYOUTS: dict[ProblemType, str] = {
+    "single_label_classification": "classes",
+    "multi_label_classification": "multi_label",
+    "regression": "regression",
+}
+"""What a loss gets, in the words of swift.plugin.contract.kinds."""
 
 
 class SeqClsConfig(LossConfig):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from swift.core.objectives.classify.config import USUAL_LOSS, SeqClsConfig
+from swift.core.objectives.classify.config import LAYOUTS, USUAL_LOSS, SeqClsConfig
 from swift.core.objectives.classify.labels import check_label, settled, targets_of
 from swift.core.objectives.losses import Losses
 from swift.core.objectives.padded import collate_texts, model_inputs, refuse_flat
@@ -51,7 +51,7 @@ class SeqClsObjective(Objective):
         self.problem = config.problem_type
         self.num_labels = config.num_labels
         self.pad_id = context.tokenizer.pad_token_id or 0
-        self.losses = Losses(config.losses(USUAL_LOSS[self.problem]), context.parts)
+        self.losses = Losses(config.losses(USUAL_LOSS[self.problem]), context.parts, LAYOUTS[self.problem])
 
     def collate(self, examples: Sequence[Encoded]) -> Batch:
         """Texts with targets: int64 [B] classes, float32 [B, C] labels or numbers, float32 [B] one number."""

@@ -59,7 +59,7 @@ class EmbeddingObjective(Objective):
         self.config = config
         self.pad_id = context.tokenizer.pad_token_id or 0
         self.form = form_of(config.losses(USUAL_LOSS), "candidates", FORMS)
-        self.losses = Losses(config.losses(USUAL_LOSS), context.parts)
+        self.losses = Losses(config.losses(USUAL_LOSS), context.parts, self.form)
 
     def collate(self, examples: Sequence[Encoded]) -> Batch:
         """G anchors, then P texts; owners int64 [P], targets float32 [P], keys int64 [G + P]."""

@@ -52,7 +52,7 @@ class RerankerObjective(Objective):
         refuse_flat(self.task, context)
         self.pad_id = context.tokenizer.pad_token_id or 0
         self.form = form_of(config.losses(USUAL_LOSS), "pairs", FORMS)
-        self.losses = Losses(config.losses(USUAL_LOSS), context.parts)
+        self.losses = Losses(config.losses(USUAL_LOSS), context.parts, self.form)
 
     def collate(self, examples: Sequence[Encoded]) -> Batch:
         """P pairs, with targets float32 [P] and groups int64 [P], the number of their query."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,9 @@ from transformers import TrainerCallback
 from swift.core.config.named import Named
 from swift.core.console import say
 from swift.core.errors import ConfigError, PluginError
-from swift.core.registry import callbacks
+from swift.core.registry import Component, callbacks
 from swift.core.train.callbacks.contract import Callback
-from swift.plugin.parts import build_part
+from swift.plugin.parts import build_component
 
 if TYPE_CHECKING:
     from swift.core.train.trainer import Trainer
@@ -35,14 +35,19 @@ def build_callbacks(named: Sequence[Named]) -> list[TrainerCallback]:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"train.callbacks names {name!r} twice", "name it once")
-    return [_build(item) for item in named]
+    return [build_callback(callbacks.get(item.name), item.config) for item in named]
 
 
-def _build(item: Named) -> TrainerCallback:
-    built = build_part(callbacks, item.name, item.config)
+def build_callback(component: Component, config: Mapping[str, Any]) -> TrainerCallback:
+    """One callback with its arguments.
+
+    Raises:
+        PluginError: it cannot be built, or is no TrainerCallback.
+    """
+    built = build_component("callback", component, config)
     if not isinstance(built, TrainerCallback):
         raise PluginError(
-            f"{callbacks.get(item.name).described('callback')} is a {type(built).__name__}, "
+            f"{component.described('callback')} is a {type(built).__name__}, "
             "not a transformers.TrainerCallback",
             "derive it from that class, or from swift.core.train.callbacks.contract.Callback",
         )
