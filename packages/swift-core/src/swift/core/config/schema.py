@@ -28,7 +28,14 @@ class ModelConfig(Config):
 
     model_id: str = Field(
         "tiny/qwen3",
-        description="local folder, hub id, short name, or tiny/NAME (random weights, no download)",
+        description="local folder, hub id, short name, tiny/NAME (random weights, no download), "
+        "or a registered model",
+    )
+    architecture: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of a registered model, such as its sizes"
+    )
+    tokenizer_id: str | None = Field(
+        None, description="tokenizer from elsewhere: folder, hub id or tiny/NAME; default: the model's own"
     )
     ref_model_id: str | None = Field(
         None, description="reference policy of preference and RL stages; default: the start of model_id"

@@ -27,6 +27,7 @@ from swift.core.models.attention import register_varlen_attention
 from swift.core.models.chat_template import read_chat_template
 from swift.core.models.heads import check_head, config_values, head_weights
 from swift.core.models.hub import locate
+from swift.core.models.own import OwnFamily, adopt, own_family
 from swift.core.registry import tiny_models
 from swift.core.types import Head
 
@@ -46,7 +47,7 @@ def load_config(config: ModelConfig) -> PreTrainedConfig:
     Raises:
         ModelError: not found, or its code is not part of transformers and trust_remote_code is off.
     """
-    family = _tiny_family(config)
+    family = _family(config)
     if family is not None:
         return family.config
     with _readable(config):
@@ -59,10 +60,12 @@ def load_tokenizer(config: ModelConfig) -> Any:
     Raises:
         ModelError: not found or unreadable.
     """
-    family = _tiny_family(config)
+    family = _family(config)
     if family is not None:
         processor = family.processor()
         tokenizer = getattr(processor, "tokenizer", processor)
+    elif config.tokenizer_id is not None:
+        tokenizer = load_tokenizer(ModelConfig(model_id=config.tokenizer_id, hub=config.hub))
     else:
         with _readable(config):
             tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(config), **_trust(config))
@@ -81,7 +84,7 @@ def load_processor(config: ModelConfig) -> Any:
     Raises:
         ModelError: not found or unreadable.
     """
-    family = _tiny_family(config)
+    family = _family(config)
     if family is not None:
         return _completed(family.processor(), config)
     if not is_multimodal(load_config(config)):
@@ -122,7 +125,7 @@ def load_model(
         "attn_implementation": config.attn_implementation or "sdpa",
         **(options or {}),
     }
-    family = _tiny_family(config)
+    family = _family(config)
     with _readable(config):
         if family is None:
             with _drawing(seed):
@@ -147,14 +150,14 @@ def save_model(
     processor.save_pretrained(directory)
 
 
-def _tiny_family(config: ModelConfig) -> TinyFamily | None:
+def _family(config: ModelConfig) -> TinyFamily | OwnFamily | None:
     if not config.model_id.startswith(TINY):
-        return None
+        return own_family(config, load_tokenizer)
     return cast("TinyFamily", tiny_models.build(config.model_id.removeprefix(TINY)))
 
 
 def _folder(config: ModelConfig) -> Path:
-    return locate(config.model_id, config.hub, config.revision)
+    return adopt(locate(config.model_id, config.hub, config.revision))
 
 
 def _trust(config: ModelConfig) -> dict[str, Any]:
@@ -182,7 +185,9 @@ def _completed(processor: Any, config: ModelConfig) -> Any:
 AUTO_CLASSES = {"classification": AutoModelForSequenceClassification, "embedding": AutoModel}
 
 
-def _auto_class(architecture: PreTrainedConfig, family: TinyFamily | None, head: Head | None) -> Any:
+def _auto_class(
+    architecture: PreTrainedConfig, family: TinyFamily | OwnFamily | None, head: Head | None
+) -> Any:
     if head is not None:
         return AUTO_CLASSES[head.kind]
     if family is not None and family.model_class is not None:
@@ -226,7 +231,7 @@ def _drawing(seed: int) -> Iterator[None]:
 
 
 def _from_family(
-    family: TinyFamily,
+    family: TinyFamily | OwnFamily,
     config: ModelConfig,
     arguments: dict[str, Any],
     device: torch.device | str,
@@ -244,7 +249,7 @@ def _from_family(
         return cast("PreTrainedModel", model)
     with tempfile.TemporaryDirectory() as folder:  # options such as quantisation apply to weights in files
         model.save_pretrained(folder)
-        return _from_folder(Path(folder), config, arguments, device, model_class, head)
+        return _from_folder(adopt(Path(folder)), config, arguments, device, model_class, head)
 
 
 def _check_attention(model: PreTrainedModel, wanted: str, config: ModelConfig) -> None:
@@ -266,6 +271,8 @@ def _readable(config: ModelConfig) -> Iterator[None]:
         remedy = "check that its files are complete and fit this version of transformers"
         if "trust_remote_code" in str(error):
             remedy = "it brings its own code: read it, then set model.trust_remote_code=true"
+        elif "does not recognize this architecture" in str(error):
+            remedy = "list the plugin that registers this model_type under plugins:, or update transformers"
         elif "attention" in str(error) or "attn_implementation" in str(error):
             remedy = "set model.attn_implementation=eager, or one that this architecture supports"
         raise ModelError(f"model {config.model_id!r} cannot be loaded: {text}", remedy) from error
