@@ -10,6 +10,7 @@ from transformers import TrainerControl
 
 from swift.core.console import say
 from swift.core.errors import ConfigError, did_you_mean
+from swift.core.train.arguments import NEVER
 from swift.core.train.callbacks.contract import Callback
 from swift.core.train.ranks import from_first
 
@@ -65,7 +66,7 @@ class EarlyStopping(Callback):
         Raises:
             ConfigError: there are none.
         """
-        if trainer.args.eval_strategy == "no" or trainer.eval_dataset is None:
+        if trainer.eval_dataset is None or (trainer.args.eval_steps or NEVER) >= NEVER:
             raise ConfigError(
                 "the callback early_stopping needs evaluations, and train.eval_steps is not set",
                 "set train.eval_steps, and data.split_ratio or data.val_dataset_name",

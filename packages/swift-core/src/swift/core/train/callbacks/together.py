@@ -47,8 +47,8 @@ def build_callback(component: Component, config: Mapping[str, Any]) -> TrainerCa
     built = build_component("callback", component, config)
     if not isinstance(built, TrainerCallback):
         raise PluginError(
-            f"{component.described('callback')} is a {type(built).__name__}, "
-            "not a transformers.TrainerCallback",
+            f"{component.described('callback')} made an object of "
+            f"type {type(built).__name__}, not a transformers.TrainerCallback",
             "derive it from that class, or from swift.core.train.callbacks.contract.Callback",
         )
     return built
