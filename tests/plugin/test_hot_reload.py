@@ -106,7 +106,7 @@ def test_edited_loss_is_in_use_from_the_next_step_on_with_its_state(
         ("x = 1\n", "registers nothing"),
         (LOSS.format(edit_at=-1, successor="", body=CROSS_ENTROPY).replace('"mine"', '"other"'), "no longer"),
         (LOSS.format(edit_at=-1, successor="", body="raise ValueError('no')"), "failed its first call"),
-        (LOSS.format(edit_at=-1, successor="", body="return inputs.sum().item()"), "not a tensor"),
+        (LOSS.format(edit_at=-1, successor="", body="return inputs.sum().item()"), "returned a float"),
         (LOSS.format(edit_at=-1, successor="", body="return inputs.sum() * float('nan')"), "not finite"),
     ],
     ids=["does not parse", "registers nothing", "renamed", "first call fails", "wrong result", "not finite"],
@@ -128,7 +128,9 @@ def test_broken_edit_leaves_the_loss_in_use(
     assert train(untouched) == values
 
 
-FAILS_AT_FOUR = CROSS_ENTROPY.replace("return", "if self.calls == 4: raise ValueError('no more')\n        return")
+FAILS_AT_FOUR = CROSS_ENTROPY.replace(
+    "return", "if self.calls == 4: raise ValueError('no more')\n        return"
+)
 
 
 def test_failing_loss_stops_with_everything_saved(
@@ -157,3 +159,62 @@ def test_failing_loss_gives_way_to_its_fallback(
     assert len(values) == 6
     assert values[2] / values[3] > 1.5, "the plugin's loss is twice that of its fallback"
     assert "'cross_entropy' takes its place" in capfd.readouterr().err
+
+
+PARTS = """\
+from pathlib import Path
+import torch
+from transformers import TrainerCallback
+from swift.plugin import register_callback, register_optimizer, register_scheduler
+
+class Descent(torch.optim.SGD):
+    version = {version}
+
+@register_optimizer("mine")
+def make(params, lr):
+    return Descent(params, lr=lr, momentum=0.9)
+
+@register_scheduler("flat")
+def flat(step):
+    return {factor}
+
+@register_callback("watch")
+class Watch(TrainerCallback):
+    def __init__(self):
+        self.steps = 0
+
+    def state_dict(self):
+        return {{"steps": self.steps}}
+
+    def load_state_dict(self, state):
+        self.steps = state["steps"]
+
+    def on_step_end(self, args, state, control, optimizer, **kwargs):
+        self.steps += 1
+        moments = sum("momentum_buffer" in each for each in optimizer.optimizer.state.values())
+        with open({log!r}, "a") as log:
+            seen = (state.global_step, {version}, self.steps, optimizer.optimizer.version, moments > 0)
+            print(*seen, file=log)
+        if state.global_step == 3 and {version} == 1:
+            Path(__file__).write_text(Path({successor!r}).read_text())
+"""
+
+
+def test_optimiser_schedule_and_callback_are_swapped_with_their_state(
+    sections: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    given = {"log": str(tmp_path / "log"), "successor": str(tmp_path / "next.py")}
+    (tmp_path / "next.py").write_text(PARTS.format(version=2, factor=0.5, **given))
+    (tmp_path / "mine.py").write_text(PARTS.format(version=1, factor=1.0, **given))
+    parts = {"optim": "mine", "lr_scheduler_type": "flat", "callbacks": ["watch"], "learning_rate": 1e-2}
+    sections["train"] |= {**parts, "loss_type": "cross_entropy"}
+    train(sections)
+    log = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line[0] for line in log] == list("123456")
+    assert [line[1] for line in log] == list("111222"), "the callback"
+    assert [line[2] for line in log] == list("123456"), "its state"
+    assert [line[3] for line in log] == list("111222"), "the optimiser"
+    assert all(line[4] == "True" for line in log), "its momentum"
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    rates = [row["learning_rate"] for row in map(json.loads, lines) if "loss" in row]
+    assert rates == pytest.approx([1e-2] * 3 + [5e-3] * 3), "the schedule"
