@@ -98,7 +98,8 @@ class ChatTemplate:
             ModelError: turns in plain-text training with a tokenizer without chat template.
         """
         if self.agent is not None:
-            conversations = [plain_conversation(row, self.agent) for row in conversations]
+            shown = self.renderer.shows_system
+            conversations = [plain_conversation(row, self.agent, shown) for row in conversations]
         requests = [self._requests(row) for row in conversations]
         flat = [request for row in requests for request in row]
         tensors: dict[int, dict[str, torch.Tensor]] = {}

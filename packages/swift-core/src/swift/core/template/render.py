@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from swift.core.errors import ModelError
-from swift.core.template.tools import ToolSupport, dropped, has_tools, probe_support
+from swift.core.template.tools import MARK, ToolSupport, dropped, has_tools, probe_support
 from swift.core.types import Message
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Renderer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self._support: dict[str, ToolSupport] = {}
+        self._shows_system: dict[str, bool] = {}
 
     def source(self) -> str:
         """The jinja source that rows without tools are rendered by."""
@@ -90,6 +91,15 @@ class Renderer:
         if has_tools(messages, tools):
             shown = self._fitting(shown, tools)
         return self._apply(shown, tools, generation_prompt)
+
+    def shows_system(self) -> bool:
+        """Whether the template shows the system turn of an answered conversation."""
+        source = self.source()
+        if source not in self._shows_system:
+            roles = ("system", "user", "assistant")
+            turns: list[Message] = [{"role": role, "content": MARK + role} for role in roles]
+            self._shows_system[source] = MARK + "system" in (self._try_apply(turns, None) or "")
+        return self._shows_system[source]
 
     def _fitting(self, messages: list[Message], tools: Any) -> list[Message]:
         """The messages with tools as the template takes them."""

@@ -57,38 +57,37 @@ def check_agent_format(component: Component, agent: AgentFormat) -> None:
             f"a format has {', '.join(f'{method}()' for method in METHODS)}: "
             "see swift.core.template.agent.format.AgentFormat",
         )
-    system = _tried(described, "system(tools, system)", lambda: agent.system([PROBE_TOOL], "Be kind."))
-    text = _tried(described, "calls(tool_calls, content)", lambda: agent.calls(PROBE_CALLS, PROBE_CONTENT))
     results = [{"role": "tool", "content": "42"}, {"role": "tool", "content": "43"}]
-    turn = _tried(described, "results(results)", lambda: agent.results(results))
-    back = _tried(described, "parse(text, tools)", lambda: agent.parse(text, [PROBE_TOOL]))
-    _hold(
-        described,
-        "system() returns",
-        system,
-        isinstance(system, str) and "look_up" in system,
+
+    def held(what: str, attempt: Callable[[], Any], holds: Callable[[Any], bool], expected: str) -> Any:
+        seen = _tried(described, what, attempt)
+        if not holds(seen):
+            raise PluginError(f"{described}: {what} returns {seen!r}", f"it should be {expected}")
+        return seen
+
+    held(
+        "system(tools, system)",
+        lambda: agent.system([PROBE_TOOL], "Be kind."),
+        lambda text: isinstance(text, str) and "look_up" in text,
         "a text that names each tool",
     )
-    _hold(
-        described,
-        "calls() returns",
-        text,
-        isinstance(text, str) and PROBE_CONTENT in text,
+    text = held(
+        "calls(tool_calls, content)",
+        lambda: agent.calls(PROBE_CALLS, PROBE_CONTENT),
+        lambda text: isinstance(text, str) and PROBE_CONTENT in text,
         "a text that holds the content",
     )
-    _hold(
-        described,
-        "results() returns",
-        turn,
-        _is_turn(turn),
+    held(
+        "results(results)",
+        lambda: agent.results(results),
+        _is_turn,
         "a message with role and content, such as a user turn",
     )
-    _hold(
-        described,
-        "parse() makes of calls()",
-        back,
-        _came_back(back),
-        f"the content and calls that calls() was given: {PROBE_CONTENT!r}, {PROBE_CALLS}",
+    held(
+        "parse(text, tools) of what calls() wrote",
+        lambda: agent.parse(text, [PROBE_TOOL]),
+        _came_back,
+        f"the content and calls that calls() was given: ({PROBE_CONTENT!r}, {PROBE_CALLS})",
     )
 
 
@@ -101,11 +100,6 @@ def _tried(described: str, what: str, attempt: Callable[[], Any]) -> Any:
         raise PluginError(
             f"{described}: {what} fails: {type(error).__name__}: {error}", "correct that method"
         ) from error
-
-
-def _hold(described: str, what: str, seen: Any, holds: bool, expected: str) -> None:
-    if not holds:
-        raise PluginError(f"{described}: {what} {seen!r}", f"it should be {expected}")
 
 
 def _is_turn(turn: Any) -> bool:

@@ -8,7 +8,7 @@ the chat template.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +17,13 @@ from swift.core.template.agent.format import AgentFormat, Tool, ToolCall
 from swift.core.types import Conversation, Message
 
 
-def plain_conversation(row: Conversation, agent: AgentFormat) -> Conversation:
+def plain_conversation(
+    row: Conversation, agent: AgentFormat, shows_system: Callable[[], bool]
+) -> Conversation:
     """The row without tools, calls and results; a row that has none is returned as it is.
+
+    Args:
+        shows_system: whether the chat template shows a system turn.
 
     Raises:
         DataError: a turn has content that the format cannot take.
@@ -26,21 +31,29 @@ def plain_conversation(row: Conversation, agent: AgentFormat) -> Conversation:
     rejected = row.rejected or []
     if not row.tools and not any(map(_is_agentic, itertools.chain(row.messages, rejected))):
         return row
-    return replace(
-        row,
-        messages=plain_messages(row.messages, row.tools, agent, row.origin),
-        rejected=plain_messages(rejected, row.tools, agent, row.origin) if rejected else row.rejected,
-        tools=None,
+    chosen, other = (
+        plain_messages(
+            turns, row.tools, agent, origin=row.origin, system_turn=not row.tools or shows_system()
+        )
+        for turns in (row.messages, rejected)
     )
+    return replace(row, messages=chosen, rejected=other or row.rejected, tools=None)
 
 
 def plain_messages(
-    messages: Sequence[Message], tools: Sequence[Tool] | None, agent: AgentFormat, origin: str = "messages"
+    messages: Sequence[Message],
+    tools: Sequence[Tool] | None,
+    agent: AgentFormat,
+    *,
+    origin: str = "messages",
+    system_turn: bool = True,
 ) -> list[Message]:
     """Turns with tool calls and results to plain turns, the tools in the system turn.
 
     Args:
         origin: what errors call the conversation.
+        system_turn: offer the tools in the system turn; False: before the text of the first user turn, for
+            chat templates that refuse a system turn (Gemma) or leave it out of answered ones (Mistral).
 
     Raises:
         DataError: a turn has content that the format cannot take.
@@ -55,7 +68,10 @@ def plain_messages(
         else:
             turns += [_plain_turn(message, agent) for message in found]
             asked = found[-1].get("tool_calls") or []
-    return _offered(turns, tools, agent, origin) if tools else turns
+    if not tools or not turns:
+        return turns
+    offered = _offered(turns, tools, agent, origin)
+    return offered if system_turn else _folded(offered)
 
 
 def _is_agentic(message: Message) -> bool:
@@ -94,6 +110,17 @@ def _offered(turns: list[Message], tools: Sequence[Tool], agent: AgentFormat, or
     before = _text(turns[0]["content"], "the system turn", origin) if has_system else ""
     system: Message = {"role": "system", "content": agent.system(tools, before)}
     return [system, *(turns[1:] if has_system else turns)]
+
+
+def _folded(turns: list[Message]) -> list[Message]:
+    """The system text before that of the first user turn."""
+    system, *rest = turns
+    place = next((index for index, turn in enumerate(rest) if turn["role"] == "user"), None)
+    if place is None:
+        return turns
+    content, before = rest[place]["content"], f"{system['content']}\n\n"
+    folded = before + content if isinstance(content, str) else [{"type": "text", "text": before}, *content]
+    return [*rest[:place], {**rest[place], "content": folded}, *rest[place + 1 :]]
 
 
 def _text(content: Any, what: str, origin: str) -> str:

@@ -36,7 +36,7 @@ _USAGE = (
 _OPENING = re.compile(
     rf"(?:{_BEGIN})?\s*{_CALL}(?:function{_NAMED}(?P<old>[^\n<]+)\n```json\n|(?P<name>[^<]+){_NAMED})\s*"
 )
-_CLOSING = re.compile(rf"\s*(?:```)?\s*{_AFTER_CALL}\s*(?:{_END})?")
+_CLOSING = re.compile(rf"\s*(?:```)?\s*{_AFTER_CALL}(?:\s*{_END})?")
 
 
 class DeepSeek(AgentFormat):

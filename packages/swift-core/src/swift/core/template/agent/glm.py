@@ -31,7 +31,7 @@ _USAGE = (
     "<arg_value>{arg-value-2}</arg_value>\n...\n</tool_call>"
 )
 _PAIR = r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>"
-_OPENING = re.compile(rf"<tool_call>\s*([^\s<]+)\s*((?:{_PAIR}\s*)*)</tool_call>", re.DOTALL)
+_OPENING = re.compile(rf"<tool_call>\s*([\w.:/-]+)\s*((?:{_PAIR}\s*)*)</tool_call>", re.DOTALL)
 _PAIRS = re.compile(_PAIR, re.DOTALL)
 
 
