@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -170,16 +170,24 @@ def own_code() -> str:
 
 def plugin_files() -> dict[str, str]:
     """Files and packages outside of swift-core that offer data sets, filters, templates and their parts."""
-    found: dict[str, str] = {}
-    for registry in REGISTRIES:
-        for component in registry.registered().values():
-            file = Path(component.place.rpartition(":")[0] or component.place)
-            if component.place and file.is_file():
-                found[str(file)] = _digest(file)
-        for entry in entry_points(group=registry.group):
-            if entry.dist is not None:
-                found[f"{registry.group}:{entry.name}"] = f"{entry.dist.name} {entry.dist.version}"
-    return found
+    files = {
+        Path(re.sub(r":\d+$", "", component.place))
+        for registry in REGISTRIES
+        for component in registry.registered().values()
+        if component.place
+    }
+    return {**{str(file): _digest(file) for file in files if file.is_file()}, **_installed_parts()}
+
+
+@functools.cache
+def _installed_parts() -> dict[str, str]:
+    groups = {registry.group for registry in REGISTRIES}
+    return {
+        f"{entry.group}:{entry.name}": f"{distribution.name} {distribution.version}"
+        for distribution in distributions()
+        for entry in distribution.entry_points
+        if entry.group in groups
+    }
 
 
 def _digest(file: Path) -> str:

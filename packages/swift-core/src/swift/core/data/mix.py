@@ -75,30 +75,42 @@ def mixed(
         return
     count = len(openers)
     probabilities = checked_weights(weights, count) if weights is not None else [1 / count] * count
-    order = draw(probabilities, seed) if weights is not None else itertools.cycle(range(count))
+    rounds: Iterator[Sequence[int]] = (
+        ((number,) for number in draw(probabilities, seed))
+        if weights is not None
+        else itertools.repeat(range(count))
+    )
     taking_part = {number for number, probability in enumerate(probabilities) if probability > 0}
-    yield from interleaved(openers, order, taking_part, strategy or "first_exhausted")
+    yield from interleaved(openers, rounds, taking_part, strategy or "first_exhausted")
 
 
 def interleaved(
-    openers: Sequence[Opener[Item]], order: Iterable[int], taking_part: set[int], strategy: StoppingStrategy
+    openers: Sequence[Opener[Item]],
+    rounds: Iterable[Sequence[int]],
+    taking_part: set[int],
+    strategy: StoppingStrategy,
 ) -> Iterator[Item]:
-    """Rows in the order of the data sets' turns.
+    """Rows in the order of the data sets' turns, as interleave_datasets() of the `datasets` library has it.
 
-    first_exhausted ends with the last row of any data set, all_exhausted with the row after which every one
-    has been read to its end at least once; until then those that end start again.
+    first_exhausted ends with the round in which any data set comes to its end, all_exhausted with the one
+    after which each was read to its end at least once; until then those that end start again.
+
+    Args:
+        rounds: numbers of data sets, each at most once in a round.
+        taking_part: all numbers that ever come.
     """
     readers = [Repeating(opener) for opener in openers]
     unfinished = set(taking_part)
-    for number in order:
-        row, is_last = readers[number].take()
-        if row is _END:
-            return
-        yield row  # type: ignore[misc]
-        if is_last:
-            unfinished.discard(number)
-            if strategy == "first_exhausted" or not unfinished:
+    for numbers in rounds:
+        for number in numbers:
+            row, is_last = readers[number].take()
+            if row is _END:
                 return
+            yield row  # type: ignore[misc]
+            if is_last:
+                unfinished.discard(number)
+        if not unfinished or (strategy == "first_exhausted" and unfinished < taking_part):
+            return
 
 
 class Repeating(Generic[Item]):
