@@ -1,4 +1,4 @@
-"""A hostile plugin tries everything, while it is imported and while it is called; each attack works outside."""
+"""A hostile plugin tries everything, while it is imported and while it is called. Outside, each works."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ATTACKS = Path(__file__).with_name("attacks.py")
 NAMES = re.findall(r"^@attack\ndef (\w+)", ATTACKS.read_text(), re.MULTILINE)
 # Outside they need privileges or a kernel that a tester may not have.
 PRIVILEGED = {
-    "unshare_namespaces", "mount", "load_bpf", "watch_page_faults", "read_kernel_log", "make_ring", "make_key",
-    "set_attribute", "change_owner", "file_without_name", "ptrace", "read_memory", "open_memory_of",
-    "read_secret_with_openat2", "raw_clone",
+    "unshare_namespaces", "mount", "load_bpf", "watch_page_faults", "read_kernel_log", "make_ring",
+    "make_key", "set_attribute", "change_owner", "file_without_name", "ptrace", "read_memory",
+    "open_memory_of", "read_secret_with_openat2", "raw_clone",
 }  # fmt: skip
 SECRET = "the secret"
 

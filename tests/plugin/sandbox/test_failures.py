@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import time
 from collections.abc import Iterator
@@ -15,9 +18,8 @@ import pytest
 
 from swift.core.errors import SandboxError
 from swift.plugin.sandbox import SandboxLimits, load_sandboxed
-from swift.plugin.sandbox.process import SandboxProcess
 
-PLUGIN = '''
+PLUGIN = """
 import ctypes, os, socket, sys, threading, time
 import torch
 from swift.plugin import register_metric
@@ -30,11 +32,11 @@ def native_segfault(_):
     crashing.crash()
 
 def hang(_):
+    time.sleep(100)
+
+def spin(_):
     while True:
         pass
-
-def leave(_):
-    os._exit(3)
 
 def fill_the_disk(_):
     for index in range(100_000):
@@ -70,36 +72,12 @@ def print_a_flood(_):
         os.write(1, b"flood " * 1000)
         os.write(2, b"flood " * 1000)
 
-def print_escapes(_):
+def print_escapes_and_leave(_):
     print("\\x1b[31m\\x1b]0;title\\x07 last words", flush=True)
     os._exit(1)
 
-def channel():
-    for descriptor in range(3, 64):
-        try:
-            if socket.socket(fileno=descriptor).detach() == descriptor:
-                return descriptor
-        except OSError:
-            continue
-
 def write_garbage(_):
     os.write(descriptor_of_channel, b"\\xff" * 100)
-    time.sleep(100)
-
-def write_a_false_number(_):
-    body = b'{"result": 1.0}'
-    os.write(descriptor_of_channel, len(body).to_bytes(4, "little") + (99).to_bytes(8, "little") + body)
-    time.sleep(100)
-
-def write_json_bomb(_):
-    body = b"[" * 1_000_000
-    os.write(descriptor_of_channel, len(body).to_bytes(4, "little") + bytes(8))
-    for start in range(0, len(body), 4096):
-        os.write(descriptor_of_channel, body[start : start + 4096])
-    time.sleep(100)
-
-def announce_a_huge_message(_):
-    os.write(descriptor_of_channel, (2**32 - 1).to_bytes(4, "little") + bytes(8))
     time.sleep(100)
 
 def close_the_channel(_):
@@ -117,12 +95,13 @@ def work(value):
 
 import gc
 from swift.plugin.sandbox.channel import ChildChannel
-descriptor_of_channel = [each for each in gc.get_objects() if isinstance(each, ChildChannel)][0]._socket.fileno()
+found = [each for each in gc.get_objects() if isinstance(each, ChildChannel)]
+descriptor_of_channel = found[0]._socket.fileno()
 
 @register_metric("do")
 def do(predictions, references):
     return globals()[predictions](references)
-'''
+"""
 
 CRASHING = """
 #include <Python.h>
@@ -136,8 +115,6 @@ PyMODINIT_FUNC PyInit_crashing() { return PyModule_Create(&module); }
 @pytest.fixture(scope="module")
 def crashing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A native module whose crash() writes to memory that is not its own."""
-    import sysconfig
-
     folder = tmp_path_factory.mktemp("native")
     source, built = folder / "crashing.cpp", folder / "crashing.so"
     source.write_text(CRASHING)
@@ -150,7 +127,7 @@ def crashing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def part(tmp_path_factory: pytest.TempPathFactory, crashing: Path) -> Iterator[Any]:
     file = tmp_path_factory.mktemp("plugin") / "failing.py"
     file.write_text(PLUGIN)
-    limits = SandboxLimits(timeout=3, memory=2**30, file_bytes=2**25)
+    limits = SandboxLimits(timeout=30, cpu_seconds=2, memory=2**30, file_bytes=2**25)
     (offer,) = load_sandboxed(file, limits, native={"crashing": crashing})
     part = offer.target()
     yield part
@@ -166,54 +143,36 @@ def do(part: Any) -> Any:
 
 
 ENDINGS = {
-    "segfault": "crashed with SIGSEGV",
+    "segfault": 'crashed with SIGSEGV; it printed last:(.|\n)*failing.py", line 7 in segfault',
     "native_segfault": "crashed with SIGSEGV",
-    "hang": "did not answer within 3 s and was stopped",
-    "leave": "ended the process with status 3",
-    "fill_the_disk": "bytes of files, more than 33,554,432",
+    "hang": "did not answer within 1 s and was stopped",
+    "spin": r"used the 2 s of processor time that it may \(SIGXCPU\)",
+    "print_escapes_and_leave": "ended the process with status 1; it printed last:(.|\n)*last words",
+    "fill_the_disk": r"wrote .* bytes of files, more than 33,554,432",
     "write_garbage": "bytes, more than 16,777,216, which breaks the protocol",
-    "write_json_bomb": "breaks the protocol",
     "close_the_channel": "closed the channel to the run",
 }
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_what_ends_the_process_is_one_error_until_restart(name: str, do: Any) -> None:
+def test_what_ends_the_process_is_one_error_until_restart(
+    name: str, do: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert do("work", 1) == 1
     pid, scratch = do.process.pid, do.process.scratch
+    if name == "hang":
+        monkeypatch.setattr(do.process, "limits", do.process.limits.model_copy(update={"timeout": 1}))
     with pytest.raises(SandboxError) as caught:
         do(name, 0)
-    assert ENDINGS[name] in caught.value.problem
+    assert re.search(ENDINGS[name], caught.value.problem)
     assert "failing.py" in caught.value.problem
     assert caught.value.remedy
+    assert "\x1b" not in str(caught.value)
     assert not Path(f"/proc/{pid}").exists()  # reaped
     assert not scratch.exists()
     with pytest.raises(SandboxError) as again:
         do("work", 1)
     assert again.value is caught.value
-
-
-def test_a_crash_in_python_names_the_line(part: Any) -> None:
-    if part.process.pid is None:
-        part.process.restart()
-    with pytest.raises(SandboxError, match=r'failing\\.py", line 7 in segfault'):
-        part("segfault", 0)
-    part.process.restart()
-    assert part("work", 2) == 2
-
-
-FALSE_ANSWERS = {
-    "write_a_false_number": "an answer to call 99",
-    "announce_a_huge_message": "more than 16,777,216",
-    "return_text": "could not convert string to float",
-}
-
-
-@pytest.mark.parametrize("name", ["return_text", "write_a_false_number"])
-def test_false_answers_are_refused(name: str, do: Any) -> None:
-    with pytest.raises(SandboxError) as caught:
-        do(name, 0)
-    assert FALSE_ANSWERS[name] in caught.value.problem
 
 
 BOMBS = {
@@ -236,10 +195,8 @@ def test_bombs_fail_and_the_process_goes_on(do: Any) -> None:
 
 
 def test_a_flood_of_output_neither_blocks_nor_grows(do: Any) -> None:
-    started = time.perf_counter()
     with pytest.raises(SandboxError, match="NoneType"):  # it returns nothing
         do("print_a_flood", 0)
-    assert time.perf_counter() - started < 3
     assert len(do.process._running._channel._tail) <= 4096
 
 
@@ -249,11 +206,8 @@ def test_errors_of_the_plugin_name_its_line_and_nothing_reaches_the_terminal(do:
     line = PLUGIN.splitlines().index('    raise ValueError("wrong \\x1b[31m value")') + 1
     assert f"failing.py:{line}'" in caught.value.problem
     assert "ValueError: wrong \ufffd[31m value" in caught.value.problem
-    with pytest.raises(SandboxError) as ended:
-        do("print_escapes", 0)
-    assert "last words" in ended.value.problem
-    assert "\x1b" not in str(ended.value)
-    assert "\x07" not in str(ended.value)
+    with pytest.raises(SandboxError, match="could not convert string to float"):
+        do("return_text", 0)
 
 
 def test_it_dies_with_the_run(tmp_path: Path) -> None:
@@ -289,8 +243,6 @@ def _runs(pid: int) -> bool:
 
 
 def test_a_fork_and_a_copy_use_processes_of_their_own(do: Any) -> None:
-    import pickle
-
     copy = pickle.loads(pickle.dumps(do))
     assert copy("work", 5) == 5
     assert copy.process.pid != do.process.pid
@@ -302,12 +254,10 @@ def test_a_fork_and_a_copy_use_processes_of_their_own(do: Any) -> None:
     ("text", "message"),
     [
         ("import no_such_module", "cannot be imported: ModuleNotFoundError"),
-        ("def broken(:", ":1 cannot be imported: SyntaxError"),
         (
-            "from swift.plugin import register_optimizer\n\n@register_optimizer('mine')\ndef make(params): ...",
+            "from swift.plugin import register_optimizer\n\n@register_optimizer('mine')\ndef f(): ...",
             "plugin.py:3: optimizer 'mine' cannot be sandboxed",
         ),
-        ("import os\nos._exit(4)", "load ended the process with status 4"),
     ],
 )
 def test_what_does_not_load_leaves_nothing_behind(text: str, message: str, tmp_path: Path) -> None:
@@ -330,13 +280,3 @@ def _parent(path: Path) -> int:
         return int((path / "stat").read_text().rpartition(")")[2].split()[1])
     except (FileNotFoundError, ProcessLookupError):
         return 0
-
-
-def test_processor_time_is_limited(tmp_path: Path) -> None:
-    file = tmp_path / "plugin.py"
-    file.write_text(PLUGIN)
-    process = SandboxProcess(file, SandboxLimits(cpu_seconds=20, timeout=100), {})
-    process.build(0, {}, "metric 'do'")
-    used = float(subprocess.check_output(["ps", "-o", "cputimes=", str(process.pid)]))
-    assert used < 20
-    process.close()

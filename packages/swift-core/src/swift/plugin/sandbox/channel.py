@@ -7,6 +7,7 @@ other side may be hostile: what does not parse ends the conversation.
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import select
@@ -184,9 +185,8 @@ class ParentChannel:
             except BlockingIOError:
                 return
             if not piece:
-                self._poll.unregister(self._output)
-                os.close(self._output)
-                self._output = os.open(os.devnull, os.O_RDONLY)
+                with contextlib.suppress(KeyError):
+                    self._poll.unregister(self._output)  # a closed pipe is ready for ever
                 return
             self._tail = (self._tail + piece)[-_TAIL:]
 

@@ -43,7 +43,8 @@ class LossCalls:
             if wanted:
                 _write_gradient(value, inputs, None, at(message["gradient"], self._arenas))
             return {**answer, "value": float(value.detach())}
-        place = [*message["items"][:1], DTYPE_NAMES[value.dtype], list(value.shape), message["items"][1]]
+        arena, _, shape, offset = message["items"]
+        place = [arena, answer["dtype"], shape, offset]
         at(place, self._arenas).copy_(value.detach())
         if wanted and message["keep"]:
             self._pending[message["ticket"]] = (inputs, value)

@@ -19,7 +19,7 @@ class SandboxLimits(Config):
         description="bytes of address space beyond what the imports take, shared tensors included",
     )
     cpu_seconds: PositiveInt | None = Field(
-        None, description="seconds of processor time over the life of the process; none: no limit"
+        None, description="seconds of processor time that the plugin may use in all; none: no limit"
     )
     file_bytes: PositiveInt = Field(
         64 * 2**20, description="bytes that the plugin may keep in its scratch folder"

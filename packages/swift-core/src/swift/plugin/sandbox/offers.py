@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,5 +134,5 @@ def _attribute(value: Any) -> Any:
 
 def plain(text: str, limit: int = 2000) -> str:
     """Text of a plugin that is safe to print: no escape sequences for the terminal, not endless."""
-    shown = re.sub(r"[^\n\t -~\u00a1-\ud7ff\uf900-\uffef]", "\ufffd", text)
+    shown = "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text[-4 * limit :])
     return shown if len(shown) <= limit else f"... {shown[-limit:]}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import resource
+import time
 from pathlib import Path
 
 from swift.core.errors import SandboxError
@@ -45,8 +47,9 @@ def apply_rlimits(limits: SandboxLimits) -> None:
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (bound, bound))
     if limits.cpu_seconds is not None:
+        allowed = math.ceil(time.process_time()) + limits.cpu_seconds
         # A second between SIGXCPU, which says what happened, and SIGKILL, which cannot be caught.
-        resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 1))
+        resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed + 1))
 
 
 def _rlimits(limits: SandboxLimits) -> dict[int, int]:
