@@ -80,6 +80,7 @@ class Registry:
         self.kind = kind
         self.group = group
         self._registered: dict[str, Component] = {}
+        self._from_packages: dict[str, Component] = {}
 
     @functools.cached_property
     def _offered(self) -> dict[str, EntryPoint]:
@@ -88,7 +89,7 @@ class Registry:
             other = offered.get(entry.name)
             if other is not None and other.value != entry.value:
                 raise RegistryError(
-                    f"{self.kind} {entry.name!r} is offered twice: by {other.value!r} and by {entry.value!r}",
+                    f"{self.kind} {entry.name!r} is offered twice: {_offer(other)}, and {_offer(entry)}",
                     "uninstall one of the two packages",
                 )
             offered[entry.name] = entry
@@ -113,8 +114,9 @@ class Registry:
         if name not in self._registered:
             if name not in self._offered:
                 raise self._unknown(name)
-            loaded = self._import(self._offered[name])
-            self._add(loaded if isinstance(loaded, Component) else Component(name, loaded))
+            if name not in self._from_packages:
+                self._from_packages[name] = self._component_of(self._offered[name])
+            self._add(self._from_packages[name])
         return self._registered[name]
 
     def register(self, component: Component) -> Component:
@@ -123,12 +125,12 @@ class Registry:
         Raises:
             RegistryError: the name is taken, or its config claims a key differently from another's.
         """
-        if component.name in self:
+        if component.name in self and not self._is_offer(component):
             first = self._registered.get(component.name)
-            places = [place for place in (component.place, first.place if first else "") if place]
-            where = f": {' and '.join(places)}" if places else ""
+            brought = (first.place if first else "") or self.distribution(component.name)
+            places = " and ".join(place for place in (brought, component.place) if place)
             raise RegistryError(
-                f"{self.kind} {component.name!r} is registered twice{where}",
+                f"{self.kind} {component.name!r} is registered twice{f': {places}' if places else ''}",
                 f"choose another name; taken: {', '.join(self.names())}",
             )
         return self._add(component)
@@ -162,12 +164,40 @@ class Registry:
         """Import the implementation and call it."""
         return self.get(name).load()(*args, **kwargs)
 
+    def _is_offer(self, component: Component) -> bool:
+        """Whether a package registers what it offers: its entry point names decorated code."""
+        entry = self._offered.get(component.name)
+        package = getattr(component.target, "__module__", "").partition(".")[0]
+        own = entry is not None and package == entry.module.partition(".")[0]
+        return own and component.name not in self._registered
+
+    def _component_of(self, entry: EntryPoint) -> Component:
+        """What an entry point names: a Component, or a class or function, decorated or not."""
+        loaded = self._import(entry)
+        if entry.name in self._registered:  # its decorator has registered it while it was imported
+            return self._registered[entry.name]
+        if not isinstance(loaded, Component):
+            if not callable(loaded):
+                raise RegistryError(
+                    f"{self.kind} {entry.name!r} is offered {_offer(entry)}, "
+                    f"which is a {type(loaded).__name__}",
+                    "let the entry point name a class, a function or a swift.core.registry.Component",
+                )
+            return Component(entry.name, loaded, summary=(loaded.__doc__ or "").strip().partition("\n")[0])
+        if loaded.name != entry.name:
+            raise RegistryError(
+                f"{self.kind} {entry.name!r} is offered {_offer(entry)}, which calls itself {loaded.name!r}",
+                "give the entry point and the Component one name",
+            )
+        return loaded
+
     def _import(self, entry: EntryPoint) -> Any:
         try:
             return entry.load()
-        except (ImportError, AttributeError) as error:
+        except Exception as error:
             raise RegistryError(
-                f"{self.kind} {entry.name!r} is offered as {entry.value!r}, which cannot be loaded: {error}",
+                f"{self.kind} {entry.name!r} is offered {_offer(entry)}, which cannot be loaded: "
+                f"{type(error).__name__}: {error}",
                 "reinstall the package that offers it, or uninstall it",
             ) from error
 
@@ -183,6 +213,12 @@ class Registry:
             return RegistryError(f"{self.kind} {name!r} is not installed", f"pip install {package} brings it")
         known = {*self.names(), *PROVIDERS.get(self.kind, {})}
         return RegistryError(f"unknown {self.kind} {name!r}", did_you_mean(name, known))
+
+
+def _offer(entry: EntryPoint) -> str:
+    """Who offers an entry point, for errors."""
+    package = f" by the package {entry.dist.name!r}" if entry.dist is not None else ""
+    return f"as {entry.value!r}{package}"
 
 
 def check_same_claims(kind: str, component: Component, other: Component) -> None:

@@ -20,6 +20,7 @@ from swift.core.template.chat import ChatTemplate
 from swift.core.train.context import ObjectiveContext
 from swift.core.train.trainer import Trainer
 from swift.core.types import Conversation, Encoded
+from swift.plugin.nouns import objective_task
 from swift.trainers.reward import as_reward
 
 Rows = Iterable[Mapping[str, Any] | Conversation | Encoded]
@@ -76,7 +77,7 @@ class BoundTrainer(Trainer):
             max_length=max_length,
             truncation="right",
             loss_turns="all",
-            task=dict(component.attributes)["task"],
+            task=objective_task(component),
             media=None,
         )
         super().__init__(

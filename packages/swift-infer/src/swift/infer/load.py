@@ -65,9 +65,10 @@ def load_engine(run: RunConfig) -> tuple[Engine, Any]:
         EngineError: the engine cannot run this model.
     """
     from swift.core.registry import engines
+    from swift.plugin.nouns import build_noun
 
     model, tokenizer = load_adapted(run)
-    return engines.build(run.infer.engine, model, tokenizer, config=run.engine), tokenizer
+    return build_noun(engines, run.infer.engine, model, tokenizer, config=run.engine), tokenizer
 
 
 def load_adapted(run: RunConfig) -> tuple[Any, Any]:

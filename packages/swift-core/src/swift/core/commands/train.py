@@ -20,7 +20,9 @@ def training_command(name: str, summary: str, stage: str | None) -> click.Comman
     def run(config: Path | None, overrides: tuple[str, ...], help_config: bool) -> int:
         if help_config:
             from swift.core.config.help import config_help
+            from swift.core.config.run import load_run_plugins
 
+            load_run_plugins(config, overrides)
             click.echo(config_help())
             return 0
         return train(config, overrides, stage)
@@ -41,7 +43,9 @@ def training_command(name: str, summary: str, stage: str | None) -> click.Comman
                 nargs=-1,
             ),
             click.Option(
-                ["--help-config", "help_config"], is_flag=True, help="Explain every configuration key."
+                ["--help-config", "help_config"],
+                is_flag=True,
+                help="Explain every configuration key, those of CONFIG's plugins too.",
             ),
         ],
     )

@@ -149,6 +149,18 @@ def load_run(
     return parse_run(document, path.resolve().parent if path is not None else None)
 
 
+def load_run_plugins(path: Path | None, overrides: Sequence[str] = ()) -> None:
+    """Load only the plugins that a YAML file and overrides name; nothing else is checked.
+
+    Raises:
+        ConfigError, PluginError: one of them cannot be found or loaded.
+    """
+    document = read_document(path) if path is not None else Document()
+    for assignment in overrides:
+        override(document, assignment)
+    _load_plugins(document, path.resolve().parent if path is not None else None)
+
+
 def run_from_dict(sections: Mapping[str, Any], folder: Path | None = None) -> RunConfig:
     """A run from plain values, such as RunConfig.to_dict() wrote."""
     return parse_run(Document(values=json.loads(json.dumps(sections))), folder)
@@ -162,11 +174,16 @@ def parse_run(document: Document, folder: Path | None = None) -> RunConfig:
                 f"{document.place((section,))}: unknown section {section!r}", _remedy_for_section(section)
             )
     values = {section: _section_values(document, section) for section in SECTIONS}
-    load_plugins(_validated(PluginsConfig, values["plugins"], "plugins", document), folder)
+    _load_plugins(document, folder)
     parts: dict[str, BaseModel | None] = {}
     for section, classes in SECTIONS.items():
         parts.update(_split(section, values, classes, document))
     return RunConfig(**parts, folder=folder)  # type: ignore[arg-type]
+
+
+def _load_plugins(document: Document, folder: Path | None) -> None:
+    named = _section_values(document, "plugins")
+    load_plugins(_validated(PluginsConfig, named, "plugins", document), folder)
 
 
 def _section_values(document: Document, section: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from swift.core.models.attention import register_varlen_attention
 from swift.core.models.chat_template import read_chat_template
 from swift.core.models.heads import check_head, config_values, head_weights
 from swift.core.models.hub import locate
-from swift.core.models.own import OwnFamily, adopt, own_family
+from swift.core.models.own import OwnFamily, adopt, default_attention, own_family
 from swift.core.registry import tiny_models
 from swift.core.types import Head
 
@@ -120,16 +120,18 @@ def load_model(
         ModelError: not found, weights are missing, or the requested attention is not supported.
     """
     register_varlen_attention()
+    family = _family(config)
+    folder = _folder(config) if family is None else None
     arguments = {
         "dtype": dtype,
-        "attn_implementation": config.attn_implementation or "sdpa",
+        "attn_implementation": config.attn_implementation or default_attention(config, folder),
         **(options or {}),
     }
-    family = _family(config)
     with _readable(config):
         if family is None:
+            assert folder is not None
             with _drawing(seed):
-                model = _from_folder(_folder(config), config, arguments, device, head=head)
+                model = _from_folder(folder, config, arguments, device, head=head)
         else:
             model = _from_family(family, config, arguments, device, seed, head)
     _check_attention(model, arguments["attn_implementation"], config)

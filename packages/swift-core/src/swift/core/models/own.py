@@ -175,6 +175,18 @@ def model_type(folder: Path) -> str:
     return str(values.get("model_type", "")) if isinstance(values, dict) else ""
 
 
+def default_attention(settings: ModelConfig, folder: Path | None) -> str:
+    """sdpa, or eager for an architecture of a plugin that does not know sdpa.
+
+    Args:
+        folder: of saved weights; None where model.model_id names the architecture itself.
+    """
+    name = settings.model_id if folder is None else model_type(folder)
+    target = models.get(name).load() if name in models else None
+    knows = getattr(target, "_supports_sdpa", False) or not is_architecture(target)
+    return "sdpa" if knows else "eager"
+
+
 def is_architecture(target: Any) -> bool:
     """Whether a registered model is a class with a config of its own."""
     return inspect.isclass(target) and issubclass(target, PreTrainedModel)

@@ -16,6 +16,7 @@ from swift.core.registry import engines
 from swift.core.template.chat import ChatTemplate
 from swift.core.template.request import last_assistant
 from swift.core.types import Conversation, GenerationRequest, SamplingParams
+from swift.plugin.nouns import build_noun
 
 
 def measure_answers(
@@ -31,7 +32,7 @@ def measure_answers(
     rows = datasets.eval_conversations[: run.eval.num_samples]
     if not rows:
         raise DataError("eval.metrics needs held-out rows", "set data.split_ratio or data.val_dataset_name")
-    engine: Engine = engines.build(run.infer.engine, model, tokenizer, config=run.engine)
+    engine: Engine = build_noun(engines, run.infer.engine, model, tokenizer, config=run.engine)
     try:
         answers = greedy_answers(engine, tokenizer, rows, run.data.max_length, run.eval.max_new_tokens)
     finally:

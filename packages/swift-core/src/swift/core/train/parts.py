@@ -29,12 +29,13 @@ from swift.core.train.arguments import compute_dtype, trains_all_weights, weight
 from swift.core.train.context import ObjectiveContext
 from swift.core.train.evaluate import samples
 from swift.plugin.live import LiveParts
+from swift.plugin.nouns import build_noun, objective_task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from swift.core.template.media import MediaFamily
-    from swift.core.types import Head, Task
+    from swift.core.types import Head
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def load_parts(run: RunConfig, device: torch.device, live: LiveParts | None = No
     """
     live = live or LiveParts(run.plugins.fallback)
     component = objectives.get(run.objective_name)
-    task = cast("Task", run.data.task_type or dict(component.attributes)["task"])
+    task = run.data.task_type or objective_task(component)
     model_config = resolved_model(run)
     processor = load_processor(model_config)
     tokenizer = getattr(processor, "tokenizer", processor)
@@ -79,7 +80,7 @@ def load_parts(run: RunConfig, device: torch.device, live: LiveParts | None = No
     tuner = build_tuner(run)
     model = prepare_model(run, model_config, tuner, device, head, tokenizer.pad_token_id)
     context = objective_context(run, model_config, tokenizer, device, live, media)
-    objective = target(settings, context)
+    objective = build_noun(objectives, run.objective_name, settings, context)
     metrics = Metrics(run.eval.metrics, run.objective_name, live)
     return Parts(model, processor, tokenizer, datasets, objective, tuner, metrics)
 
@@ -140,7 +141,7 @@ def build_tuner(run: RunConfig) -> Tuner | None:
     """The chosen tuner, or None when every parameter trains as it is."""
     if run.loop.tuner_strategy is None:
         return None
-    return cast("Tuner", tuners.build(run.loop.tuner_strategy, run.tuner))
+    return cast("Tuner", build_noun(tuners, run.loop.tuner_strategy, run.tuner))
 
 
 def prepare_model(

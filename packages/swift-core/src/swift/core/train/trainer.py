@@ -285,7 +285,11 @@ class Trainer(ExtensibleTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         with _fitting(resume_from_checkpoint):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            if self.tuner is None or not _is_own_format(Path(resume_from_checkpoint)):
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
+            else:
+                trained = self.accelerator.unwrap_model(model or self.model)
+                self.tuner.load(trained, Path(resume_from_checkpoint), trainable=True)
         path = Path(resume_from_checkpoint) / OBJECTIVE_STATE.format(rank=self.args.process_index)
         if path.exists():
             self.objective.load_state_dict(torch.load(path, weights_only=True))
@@ -297,6 +301,11 @@ class EpochLoader(DataLoader[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
         self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+
+
+def _is_own_format(folder: Path) -> bool:
+    """Whether a tuner wrote files that transformers cannot read: neither a model's nor an adapter's."""
+    return not any(folder.glob("*model*.safetensors")) and not any(folder.glob("*model*.bin"))
 
 
 @contextmanager

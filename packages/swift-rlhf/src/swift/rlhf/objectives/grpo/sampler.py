@@ -14,6 +14,7 @@ from swift.core.protocols import Engine
 from swift.core.registry import engines
 from swift.core.train.evaluate import evaluation_mode
 from swift.core.types import Message, SamplingParams
+from swift.plugin.nouns import build_noun
 from swift.rlhf.objectives.grpo.batch import MESSAGES, repeat
 from swift.rlhf.objectives.grpo.config import GRPOConfig
 from swift.rlhf.rollout import request_seed, roll_out
@@ -93,7 +94,9 @@ class Sampler:
         if self._engine is None:
             self._engine = cast(
                 "Engine",
-                engines.build(context.engine_name, model, context.tokenizer, config=context.engine_config),
+                build_noun(
+                    engines, context.engine_name, model, context.tokenizer, config=context.engine_config
+                ),
             )
         self._engine.update_weights()  # the optimiser has changed them in place
         return self._engine
