@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import swift.plugin
 from swift.core import registry
-from swift.core.errors import ConfigError, RegistryError
+from swift.core.config.schema import PluginsConfig
+from swift.core.errors import ConfigError, PluginError, RegistryError
 from swift.core.registry import REGISTRIES, Registry
 from swift.plugin import register_loss, register_reward
-from swift.plugin.load import load_plugins
+from swift.plugin.load import Loaded
+from swift.plugin.load import load_plugins as load
 
 REGISTER_REWARD = """\
 from swift.plugin import register_reward
@@ -27,11 +30,15 @@ def reward(prompts, completions, **columns):
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
     """Leave every registry as it was."""
-    before = {kind: dict(known._registered) for kind, known in REGISTRIES.items()}
+    before = {kind: known.registered() for kind, known in REGISTRIES.items()}
     yield
     for kind, known in REGISTRIES.items():
-        known._registered.clear()
-        known._registered.update(before[kind])
+        known.restore(before[kind])
+
+
+def load_plugins(items: Any, folder: Path | None = None) -> list[Loaded]:
+    """Load what `plugins:` would name."""
+    return load(PluginsConfig.model_validate({"load": items}), folder)
 
 
 def plugin(folder: Path, text: str, name: str = "mine.py") -> Path:
@@ -41,47 +48,101 @@ def plugin(folder: Path, text: str, name: str = "mine.py") -> Path:
 
 
 def test_decorator_keeps_the_function_and_its_facts() -> None:
-    @register_loss("focal", reduction="sum")
-    def focal(logits: int) -> int:
+    @register_loss("focal", form="pairs")
+    def focal(inputs: int, targets: int) -> int:
         """Down-weights easy tokens.
 
         More text.
         """
-        return logits + 1
+        return inputs + targets
 
     component = registry.losses.get("focal")
-    assert focal(1) == 2
-    assert registry.losses.build("focal", 2) == 3
+    assert focal(1, 2) == 3
+    assert registry.losses.build("focal", 2, 2) == 4
     assert component.summary == "Down-weights easy tokens."
-    assert component.attributes == (("reduction", "sum"),)
+    assert component.attributes == (("form", "pairs"),)
+    place, _, line = component.place.rpartition(":")
+    assert (place, line.isdigit()) == (__file__, True)
 
 
-def test_name_twice() -> None:
-    register_reward("short")(len)
-    with pytest.raises(RegistryError, match="reward 'short' is registered twice"):
-        register_reward("short")(len)
+def test_name_twice_in_one_program() -> None:
+    def short(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+        return []
+
+    register_reward("short")(short)
+    with pytest.raises(RegistryError, match="reward 'short' is registered twice") as caught:
+        register_reward("short")(short)
+    assert caught.value.problem.count(f"{__file__}:") == 2, "both places are named"
+
+
+def test_a_file_that_registers_a_name_twice(tmp_path: Path) -> None:
+    text = REGISTER_REWARD.format(name="double")
+    path = plugin(tmp_path, text + text)
+    with pytest.raises(PluginError, match="reward 'double' is registered twice") as caught:
+        load_plugins([str(path)])
+    assert f"{path}:3 and {path}:8" in caught.value.problem
+    assert "choose another name" in caught.value.remedy
+    assert "double" not in registry.rewards, "nothing of a broken plugin stays"
+
+
+def test_a_file_that_registers_a_taken_name(tmp_path: Path) -> None:
+    path = plugin(tmp_path, REGISTER_REWARD.format(name="exact_match"))
+    with pytest.raises(PluginError, match=f"'exact_match' is registered twice: swift-rlhf and {path}:3"):
+        load_plugins([str(path)])
+
+
+def test_a_file_that_registers_nothing(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "import math\n")
+    with pytest.raises(PluginError, match=rf"plugin '{path}' registers nothing") as caught:
+        load_plugins([str(path)])
+    assert "@register_loss" in caught.value.remedy
+
+
+def test_a_file_with_a_wrong_signature(tmp_path: Path) -> None:
+    text = "from swift.plugin import register_loss\n\n@register_loss('half')\ndef half(inputs): ...\n"
+    path = plugin(tmp_path, text)
+    with pytest.raises(PluginError, match="no place for 'targets'") as caught:
+        load_plugins([str(path)])
+    assert f"{path}:3" in caught.value.problem
+    assert "contract: a loss is called as (inputs, targets" in caught.value.problem
+    assert "def NAME(inputs, targets)" in caught.value.remedy
+    assert "half" not in registry.losses
 
 
 @pytest.mark.parametrize("name", swift.plugin.__all__)
 def test_every_decorator_fills_its_registry(name: str) -> None:
-    kind = name.removeprefix("register_")
-    getattr(swift.plugin, name)("probe")(dict)
+    kind = name.removeprefix("register_").replace("_", " ")
+
+    def anything(*args: Any, **kwargs: Any) -> None:
+        return
+
+    getattr(swift.plugin, name)("probe")(anything)
     known: Registry = REGISTRIES[kind]
-    assert known.get("probe").load() is dict
+    assert known.get("probe").load() is anything
     assert f"the {kind} registry" in getattr(swift.plugin, name).__doc__
 
 
 def test_file_is_found_beside_the_configuration(tmp_path: Path) -> None:
     plugin(tmp_path, REGISTER_REWARD.format(name="length"))
-    load_plugins(["mine.py"], tmp_path)
+    load_plugins("mine.py", tmp_path)
     assert registry.rewards.build("length", prompts=[], completions=["ab", "c"]) == [2.0, 1.0]
 
 
 def test_unchanged_file_is_loaded_once(tmp_path: Path) -> None:
     path = plugin(tmp_path, REGISTER_REWARD.format(name="once"))
-    load_plugins([str(path), str(path)])
-    load_plugins(["mine.py"], tmp_path)
+    first, second = load_plugins([str(path), str(path)])
+    (third,) = load_plugins(["mine.py"], tmp_path)
+    assert first is second is third
     assert "once" in registry.rewards
+
+
+def test_a_changed_file_takes_its_own_place(tmp_path: Path) -> None:
+    path = plugin(tmp_path, REGISTER_REWARD.format(name="before"))
+    load_plugins([str(path)])
+    plugin(tmp_path, REGISTER_REWARD.format(name="after"))
+    load_plugins([str(path)])
+    assert "after" in registry.rewards
+    assert "before" not in registry.rewards
 
 
 def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
@@ -94,8 +155,9 @@ def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
 
 def test_folder_of_a_plugin_never_shadows_the_standard_library(tmp_path: Path) -> None:
     plugin(tmp_path, "raise RuntimeError('the wrong copy')\n", "copy.py")
+    text = "import copy\ncopy.deepcopy([])\n" + REGISTER_REWARD.format(name="copied")
     before = list(sys.path)
-    load_plugins([str(plugin(tmp_path, "import copy\ncopy.deepcopy([])\n"))])
+    load_plugins([str(plugin(tmp_path, text))])
     assert sys.path == before
 
 
@@ -106,24 +168,33 @@ def test_missing_file_lists_the_places(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "line", "reason", "remedy"),
     [
-        ("1 / 0\n", "ZeroDivisionError"),
-        ("def (:\n", "SyntaxError"),
-        ("import no_such_module\n", "no_such_module"),
+        ("import math\n1 / 0\n", 2, "ZeroDivisionError", "correct that line"),
+        ("\ndef (:\n", 2, "SyntaxError", "correct that line"),
+        ("import no_such_module\n", 1, "no_such_module", "install no_such_module"),
     ],
 )
-def test_file_that_fails(tmp_path: Path, text: str, reason: str) -> None:
+def test_file_that_does_not_import(tmp_path: Path, text: str, line: int, reason: str, remedy: str) -> None:
     path = plugin(tmp_path, text)
-    with pytest.raises(ConfigError, match=reason):
+    with pytest.raises(ConfigError, match=reason) as caught:
         load_plugins([str(path)])
+    assert f"{path}:{line} " in caught.value.problem
+    assert remedy in caught.value.remedy
     plugin(tmp_path, REGISTER_REWARD.format(name="mended"))
     load_plugins([str(path)])
     assert "mended" in registry.rewards, "a mended file is tried again"
 
 
+def test_a_module_beside_the_plugin_is_not_searched(tmp_path: Path) -> None:
+    plugin(tmp_path, "x = 1\n", "helpers.py")
+    with pytest.raises(ConfigError, match="helpers") as caught:
+        load_plugins([str(plugin(tmp_path, "import helpers\n"))])
+    assert "put both into one file" in caught.value.remedy
+
+
 def test_module_by_name_and_module_that_is_missing() -> None:
     load_plugins(["json"])
-    with pytest.raises(ConfigError, match=r"plugin module 'no\.such' cannot be imported") as caught:
+    with pytest.raises(ConfigError, match=r"plugin no\.such cannot be imported") as caught:
         load_plugins(["no.such"])
     assert "installed module" in caught.value.remedy

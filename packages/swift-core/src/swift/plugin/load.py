@@ -67,7 +67,7 @@ def load_plugins(config: PluginsConfig, folder: Path | None = None) -> list[Load
     for plugin in plugins:
         key = _key(plugin)
         known = _loaded.get(key)
-        if known is None or known.digest != plugin.digest() or known.plugin != plugin:
+        if known is None or known.digest != plugin.digest() or known.plugin.trust != plugin.trust:
             _loaded[key] = load_plugin(plugin, config, natives, known)
         result.append(_loaded[key])
     return result

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from swift.core.registry import Component
-from swift.plugin.contract.check import Rehearsal
+from swift.plugin.contract.check import NotApplicable, Rehearsal
 from swift.plugin.contract.rehearse.call import Made, guarded
 
 STEPS = 2
@@ -21,6 +21,8 @@ def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
 
 
 def _run(made: Made) -> str:
+    if _attaches(made.part):
+        raise NotApplicable("it attaches to a trainer, which only a run has")
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
     from swift.plugin.contract.rehearse.optimizer import tiny_module
@@ -51,6 +53,12 @@ def _run(made: Made) -> str:
                     f"returned a {type(result).__name__} from {event}()", "return control, or nothing"
                 )
     return f"{len(events)} events of {STEPS} steps"
+
+
+def _attaches(part: Any) -> bool:
+    from swift.core.train.callbacks.contract import Callback
+
+    return isinstance(part, Callback) and type(part).attach is not Callback.attach
 
 
 def _events() -> list[str]:

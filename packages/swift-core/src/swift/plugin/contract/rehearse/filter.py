@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from swift.core.errors import PluginError
 from swift.core.registry import Component
 from swift.plugin.contract.check import NotApplicable, Rehearsal
 from swift.plugin.contract.fault import fault
@@ -36,30 +37,47 @@ def check_filter_value(component: Component, value: Any) -> None:
 
 
 def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
-    """It builds, and answers at least one of the common rows as the contract says, the same twice."""
+    """It builds, and answers at least one of the common rows as the contract says; built anew, the same."""
     made = Made("filter", component, config)
     yield "builds", made.build
     yield "answers rows", lambda: _answers(made)
+    yield "deterministic", lambda: _twice(component, config)
 
 
 def _answers(made: Made) -> str:
-    verdicts = []
     lacking: set[str] = set()
+    answers = _run(made, lacking)
+    for answer in answers:
+        check_filter_value(made.component, answer)
+    if not answers:
+        raise NotApplicable(f"it reads columns of your own data: {', '.join(sorted(lacking))}")
+    words = [
+        "keeps" if each is True else "replaces" if isinstance(each, dict) else "drops" for each in answers
+    ]
+    return ", ".join(words)
+
+
+def _run(made: Made, lacking: set[str]) -> list[Any]:
+    """Its answers to the rows whose columns it can read."""
+    answers = []
     for row in ROWS:
         try:
-            first, second = (made.call(copy.deepcopy(row)) for _ in range(2))
-        except Exception as error:
-            cause = error.__cause__
-            if not isinstance(cause, KeyError):
+            answers.append(made.call(copy.deepcopy(row)))
+        except PluginError as error:
+            if not isinstance(error.__cause__, KeyError):
                 raise
-            lacking.add(str(cause.args[0]))  # a column of the user's own data
-            continue
-        check_filter_value(made.component, first)
-        if first != second:
-            raise made.fault(
-                f"returned {first!r} and then {second!r} for the same row", "remove what is random"
-            )
-        verdicts.append("keeps" if first is True else "replaces" if isinstance(first, dict) else "drops")
-    if not verdicts:
-        raise NotApplicable(f"it reads columns of your own data: {', '.join(sorted(lacking))}")
-    return ", ".join(verdicts)
+            lacking.add(str(error.__cause__.args[0]))
+    return answers
+
+
+def _twice(component: Component, config: Mapping[str, Any]) -> None:
+    """What a filter remembers begins with each reading of the data."""
+    results = []
+    for _ in range(2):
+        made = Made("filter", component, config)
+        made.build()
+        results.append(_run(made, set()))
+    if results[0] != results[1]:
+        raise made.fault(
+            f"answers {results[0]} and then {results[1]} to the same rows", "remove what is random"
+        )

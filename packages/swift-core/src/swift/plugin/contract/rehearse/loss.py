@@ -20,7 +20,7 @@ from swift.plugin.contract.loss_value import check_loss_value, show
 from swift.plugin.contract.rehearse.call import Made, guarded
 from swift.plugin.contract.signature import accepted_extras, check_signature
 
-ROWS, TOKENS, VOCABULARY, HIDDEN = 3, 6, 13, 8
+ROWS, TOKENS, VOCABULARY, HIDDEN, PAIRS = 3, 6, 13, 8, 7
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,7 @@ def loss_inputs(
     labels_BT[-1, -1] = IGNORE_INDEX
     mask_BT = torch.ones_like(labels_BT)
     mask_BT[-1, -1] = 0
-    one_a_row = dict.fromkeys(("regression", "pairs"), (ROWS,))
-    shape = {"tokens": (ROWS, TOKENS, VOCABULARY), **one_a_row}.get(layout, (ROWS, classes))
-    logits = torch.randn(shape, generator=generator).to(device, dtype).requires_grad_()
+    logits = _logits(layout, classes, generator).to(device, dtype).requires_grad_()
     hidden_BTH = torch.randn((ROWS, TOKENS, HIDDEN), generator=generator).to(device, dtype).requires_grad_()
     inputs = (
         logits[:, :-1][labels_BT[:, 1:].to(device) != IGNORE_INDEX] if layout == "tokens" else logits * 1.0
@@ -77,6 +75,13 @@ def loss_inputs(
     return LossInputs(inputs, targets, extras, (logits, hidden_BTH))
 
 
+def _logits(layout: str, classes: int, generator: torch.Generator) -> Tensor:
+    if layout == "pairs":
+        return torch.linspace(0.9, -0.9, PAIRS)  # similarities that disagree with some of the targets
+    shapes = {"tokens": (ROWS, TOKENS, VOCABULARY), "regression": (ROWS,)}
+    return torch.randn(shapes.get(layout, (ROWS, classes)), generator=generator)
+
+
 class _Outputs(dict[str, Any]):
     """A model's outputs, by key and by attribute as transformers has them."""
 
@@ -92,7 +97,7 @@ def _targets(layout: str, labels_BT: Tensor, classes: int, generator: torch.Gene
     if layout in ("multi_label", "lists"):
         return (torch.arange(ROWS * classes).reshape(ROWS, classes) % 2).float()
     if layout == "pairs":
-        return torch.arange(ROWS) % 2.0
+        return torch.arange(PAIRS) % 2.0
     return torch.randn(ROWS, generator=generator)
 
 
@@ -129,6 +134,8 @@ def rehearse_loss(
     try:
         _rehearse(loss, component, loss_inputs(layout, classes=classes, dtype=dtype, device=device))
     except PluginError as error:
+        if error.__cause__ is None:
+            raise  # it takes these values, and returns something wrong
         others = [
             other for other in layouts_of(component) if other != layout and _fits(loss, component, other)
         ]

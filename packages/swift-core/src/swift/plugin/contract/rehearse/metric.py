@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from swift.core.errors import SwiftError
 from swift.core.registry import Component
 from swift.plugin.contract.check import Rehearsal
 from swift.plugin.contract.fault import fault
@@ -17,23 +18,28 @@ from swift.plugin.contract.signature import accepted_extras
 READS = ("texts", "tokens", "labels", "scores")
 
 
-def metric_inputs(reads: str) -> tuple[Any, Any, dict[str, Any]]:
-    """(predictions, references, extras) of one sort.
+Fed = tuple[Any, Any, dict[str, Any]]
 
-    texts: lists of strings. tokens: int64 [N] each. labels: logits [B, C] and int64 [B]. scores: float [M],
-    relevance 0/1 [M], and as an extra groups int64 [M].
+
+def metric_inputs(reads: str) -> list[Fed]:
+    """(predictions, references, extras) of one sort; one metric may be made for one of several of them.
+
+    texts: lists of strings. tokens: int64 [N] each. labels: logits [B, C] and int64 [B], or logits [B, C] and
+    0/1 [B, C], or values [B] and float [B]. scores: float [M], relevance 0/1 [M], and groups int64 [M].
     """
     if reads == "texts":
         prompts = [[{"role": "user", "content": text}] for text in ("What did it do?", "One and one?")]
-        return ["the cat sat", "two"], ["the cat sat down", "two"], {"prompts": prompts}
+        return [(["the cat sat", "two"], ["the cat sat down", "two"], {"prompts": prompts})]
     import torch
 
     if reads == "tokens":
-        return torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 0, 4]), {}
+        return [(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 0, 4]), {})]
     if reads == "labels":
-        return torch.tensor([[2.0, 0.1], [0.3, 1.0], [0.9, 0.2]]), torch.tensor([0, 1, 1]), {}
+        logits = torch.tensor([[2.0, 0.1], [0.3, 1.0], [0.9, 0.2]])
+        values = (torch.tensor([0.5, 2.0, 1.0]), torch.tensor([1.0, 1.5, 0.0]), {})
+        return [(logits, torch.tensor([0, 1, 1]), {}), (logits, (logits > 0.5).float(), {}), values]
     scores, relevance = torch.tensor([0.9, 0.1, 0.4, 0.7]), torch.tensor([1.0, 0.0, 0.0, 1.0])
-    return scores, relevance, {"groups": torch.tensor([0, 0, 1, 1])}
+    return [(scores, relevance, {"groups": torch.tensor([0, 0, 1, 1])})]
 
 
 def reads_of(component: Component) -> tuple[str, ...]:
@@ -79,16 +85,24 @@ def rehearse_metric(metric: Any, component: Component) -> dict[str, Any]:
     Raises:
         PluginError: it fails, or returns no finite number.
     """
-    figures = {}
-    for reads in reads_of(component):
-        predictions, references, extras = metric_inputs(reads)
-        accepted = accepted_extras(metric, tuple(extras))
-        given = {name: extras[name] for name in accepted}
-        figures[reads] = guarded(
-            "metric", component, f"on {reads}", "correct it", metric, predictions, references, **given
-        )
-        check_metric_value(component, figures[reads])
-    return figures
+    return {reads: _figure(metric, component, reads) for reads in reads_of(component)}
+
+
+def _figure(metric: Any, component: Component, reads: str) -> Any:
+    """What it makes of the first values that it accepts."""
+    refusals = []
+    for predictions, references, extras in metric_inputs(reads):
+        given = {name: extras[name] for name in accepted_extras(metric, tuple(extras))}
+        try:
+            value = guarded(
+                "metric", component, f"on {reads}", "correct it", metric, predictions, references, **given
+            )
+        except SwiftError as error:
+            refusals.append(error)
+            continue
+        check_metric_value(component, value)
+        return value
+    raise refusals[0]
 
 
 def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:

@@ -15,7 +15,7 @@ from swift.core.types import Conversation, Encoded
 if TYPE_CHECKING:
     from torch import nn
 
-    from swift.core.types import Task
+    from swift.core.types import Head, Task
 
 CONFIG = ModelConfig(model_id="tiny/qwen3")
 TURNS = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day."}]
@@ -23,9 +23,13 @@ LONGER = [{"role": "user", "content": "What is 6 times 7?"}, {"role": "assistant
 POOR = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Go away."}]
 
 
-def model() -> nn.Module:
-    """The same weights at every call."""
-    loaded: nn.Module = load_model(CONFIG, dtype=torch.float32, device="cpu")
+def model(head: Head | None = None) -> nn.Module:
+    """The same weights at every call.
+
+    Args:
+        head: another output than next-token logits.
+    """
+    loaded: nn.Module = load_model(CONFIG, dtype=torch.float32, device="cpu", head=head)
     return loaded
 
 
