@@ -42,7 +42,7 @@ def registries() -> Iterator[None]:
 
 
 def changed(sections: Sections, output: Path, data: dict[str, Any] | None = None, **train: Any) -> Sections:
-    settings = {**sections["train"], "output_dir": str(output), "max_steps": 6, **train}
+    settings: dict[str, Any] = {**sections["train"], "output_dir": str(output), "max_steps": 6, **train}
     return {**sections, "data": {**sections["data"], **(data or {})}, "train": settings}
 
 
@@ -63,7 +63,7 @@ def reports(output: Path, name: str) -> dict[int, float]:
     return {line["step"]: line[name] for line in lines if name in line}
 
 
-HELD_OUT = {"split_ratio": 0.2}
+HELD_OUT: dict[str, Any] = {"split_ratio": 0.2}
 
 
 def test_early_stopping_keeps_the_best_and_makes_it_final(
@@ -72,7 +72,7 @@ def test_early_stopping_keeps_the_best_and_makes_it_final(
     """No evaluation improves on the first by 10."""
     output = tmp_path / "run"
     stopping = {"name": "early_stopping", "config": {"patience": 2, "min_delta": 10.0}}
-    settings = {"eval_steps": 2, "max_steps": 40, "save_steps": 3, "save_total_limit": 1}
+    settings: dict[str, Any] = {"eval_steps": 2, "max_steps": 40, "save_steps": 3, "save_total_limit": 1}
     result = trained(sections, output, data=HELD_OUT, callbacks=stopping, **settings)
     assert result.steps == 6, "evaluations at 2 (best), 4 and 6"
     assert result.signal_status is None
@@ -90,7 +90,7 @@ def test_early_stopping_keeps_the_best_and_makes_it_final(
 
 def test_early_stopping_waits_on_after_a_resume(sections: Sections, tmp_path: Path) -> None:
     stopping = {"name": "early_stopping", "config": {"patience": 3, "min_delta": 10.0, "final": "last"}}
-    settings = {"eval_steps": 1, "save_steps": 3, "max_steps": 40, "callbacks": stopping}
+    settings: dict[str, Any] = {"eval_steps": 1, "save_steps": 3, "max_steps": 40, "callbacks": stopping}
     straight = trained(sections, tmp_path / "straight", data=HELD_OUT, **settings)
     start = tmp_path / "straight" / "checkpoint-3"
     resumed = trained(sections, tmp_path / "resumed", start, data=HELD_OUT, **settings)
@@ -109,7 +109,7 @@ def test_early_stopping_needs_evaluations_and_a_figure_of_them(sections: Section
 def test_ema_averages_evaluates_and_becomes_final(sections: Sections, tmp_path: Path) -> None:
     """Against the definition, computed from the weights of every step."""
     config = {"decay": 0.8, "update_every": 2, "device": "cpu"}
-    settings = {"save_steps": 1, "eval_steps": 3}
+    settings: dict[str, Any] = {"save_steps": 1, "eval_steps": 3}
     result = trained(
         sections, tmp_path / "ema", data=HELD_OUT, callbacks={"name": "ema", "config": config}, **settings
     )
@@ -163,7 +163,7 @@ def test_lisa_trains_the_layers_it_drew(sections: Sections, tmp_path: Path) -> N
 
 
 def test_lisa_is_for_full_training(sections: Sections, tmp_path: Path) -> None:
-    lora = {"tuner_strategy": "lora", "lora_rank": 2}
+    lora: dict[str, Any] = {"tuner_strategy": "lora", "lora_rank": 2}
     with pytest.raises(ConfigError, match=r"tensors are frozen[\s\S]*tuner_strategy=full"):
         trained(sections, tmp_path / "lora", callbacks="lisa", **lora)
     lisa = {"name": "lisa", "config": {"active_layers": 99}}
@@ -181,7 +181,7 @@ def test_lisa_is_for_full_training(sections: Sections, tmp_path: Path) -> None:
     ids=["ema", "lisa", "lisa that keeps state"],
 )
 def test_a_resumed_run_has_the_same_bits(sections: Sections, tmp_path: Path, named: Any) -> None:
-    settings = {"callbacks": named, "save_steps": 3}
+    settings: dict[str, Any] = {"callbacks": named, "save_steps": 3}
     trained(sections, tmp_path / "straight", **settings)
     trained(sections, tmp_path / "resumed", tmp_path / "straight" / "checkpoint-3", **settings)
     assert same_bits(weights(tmp_path / "straight" / "final"), weights(tmp_path / "resumed" / "final"))
@@ -246,7 +246,7 @@ def test_a_time_limit_saves_and_the_run_goes_on(
 
 
 def test_durations() -> None:
-    written = ["01:30:00", "2:05", "45", 45, 0.5]
+    written: list[str | float] = ["01:30:00", "2:05", "45", 45, 0.5]
     assert [to_seconds(each) for each in written] == [5400, 125, 45, 45, 0.5]
     assert TimeLimit(hours=1, minutes=30, margin="10:00").seconds == 4800
     for wrong in ("soon", "1:2:3:4", "-1:00"):
