@@ -18,6 +18,14 @@ from safetensors import SafetensorError
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PrinterCallback, TrainingArguments
+from transformers.utils import (
+    ADAPTER_SAFE_WEIGHTS_NAME,
+    ADAPTER_WEIGHTS_NAME,
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+)
 
 from swift.core.console import say
 from swift.core.data.sampler import GlobalBatchSampler
@@ -34,6 +42,10 @@ from swift.core.train.ranks import from_all
 from swift.core.types import Batch, Encoded
 
 OBJECTIVE_STATE = "objective_{rank}.pt"
+TRANSFORMERS_FILES = (
+    *(WEIGHTS_NAME, WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME),
+    *(ADAPTER_WEIGHTS_NAME, ADAPTER_SAFE_WEIGHTS_NAME),
+)
 FILLER = "filler"  # marks a batch that counts for nothing
 
 
@@ -305,7 +317,7 @@ class EpochLoader(DataLoader[Any]):
 
 def _is_own_format(folder: Path) -> bool:
     """Whether a tuner wrote files that transformers cannot read: neither a model's nor an adapter's."""
-    return not any(folder.glob("*model*.safetensors")) and not any(folder.glob("*model*.bin"))
+    return not any((folder / name).exists() for name in TRANSFORMERS_FILES)
 
 
 @contextmanager
