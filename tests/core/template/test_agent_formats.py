@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swift.core.data.formats import to_conversation
@@ -205,7 +205,7 @@ def test_rows_of_a_format_share_one_rendering(tokenizer: Any) -> None:
         for n in range(3)
     ]
     encoded = template.encode(rows)
-    assert list(template._shapes.values())[0][1] is not None  # type: ignore[index]
+    assert next(iter(template._shapes.values()))[1] is not None  # type: ignore[index]
     slow = [tokenizer.decode(each.input_ids) for each in encoded]
     assert slow == [
         tokenizer.apply_chat_template(

@@ -109,9 +109,7 @@ class Renderer:
         missing = dropped(self._support[source], messages, tools)
         if missing is not None:
             raise RenderError(f"it would leave out {missing}")
-        if not self._support[source].text_arguments:
-            return messages
-        return [_with_text_arguments(message) for message in messages]
+        return [_fitted(message, self._support[source]) for message in messages]
 
     def _apply(
         self, messages: list[Message], tools: list[dict[str, Any]] | None, generation_prompt: bool
@@ -140,14 +138,18 @@ class Renderer:
             return None
 
 
-def _with_text_arguments(message: Message) -> Message:
-    if "tool_calls" not in message:
+def _fitted(message: Message, support: ToolSupport) -> Message:
+    """A calling turn as the template takes it."""
+    if "tool_calls" not in message or not (support.text_arguments or support.null_content):
         return message
+    content = None if support.null_content and not message["content"] else message["content"]
+    if not support.text_arguments:
+        return {**message, "content": content}
     calls = [
         {**call, "function": {**call["function"], "arguments": _as_text(call["function"]["arguments"])}}
         for call in message["tool_calls"]
     ]
-    return {**message, "tool_calls": calls}
+    return {**message, "content": content, "tool_calls": calls}
 
 
 def _as_text(arguments: Any) -> str:

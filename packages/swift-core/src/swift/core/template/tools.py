@@ -22,10 +22,12 @@ class ToolSupport:
 
     Attributes:
         text_arguments: arguments have to be JSON text (DeepSeek V3), not an object.
+        null_content: a calling turn without words has to have None as content (DeepSeek R1), not "".
         offers, calls, worded_calls: whether it shows tools, calls, and calls beside content.
     """
 
     text_arguments: bool
+    null_content: bool
     offers: bool
     calls: bool
     worded_calls: bool
@@ -43,18 +45,25 @@ def probe_support(try_render: Callable[[list[Message], Any], str | None]) -> Too
         try_render: (messages, tools) -> text, or None where the template refuses them.
     """
     tool = {"type": "function", "function": {"name": _NAME, "description": "", "parameters": {}}}
-    as_object = try_render(_turns("", _ARGUMENTS), None)
-    text_arguments = as_object is None or str(_ARGUMENTS) in as_object
-    arguments: Any = '{"probe": true}' if text_arguments else _ARGUMENTS
-    calls, worded = (try_render(_turns(words, arguments), None) for words in ("", "One moment."))
-    offers = try_render([{"role": "user", "content": "?"}], [tool])
+
+    def shown(turns: list[Message], tools: Any = None) -> bool | None:
+        text = try_render(turns, tools)
+        return None if text is None else _NAME in text and str(_ARGUMENTS) not in text
+
+    ways: list[tuple[Any, str | None]] = [
+        (arguments, words) for words in ("", None) for arguments in (_ARGUMENTS, '{"probe": true}')
+    ]
+    arguments, words = next((way for way in ways if shown(_turns(*way))), ways[0])
     return ToolSupport(
-        text_arguments and calls is not None,
-        *(text is None or _NAME in text for text in (offers, calls, worded)),
+        text_arguments=isinstance(arguments, str),
+        null_content=words is None,
+        offers=shown([{"role": "user", "content": "?"}], [tool]) is not False,
+        calls=shown(_turns(arguments, words)) is not False,
+        worded_calls=shown(_turns(arguments, "One moment.")) is not False,
     )
 
 
-def _turns(words: str, arguments: Any) -> list[Message]:
+def _turns(arguments: Any, words: str | None) -> list[Message]:
     call = {"type": "function", "function": {"name": _NAME, "arguments": arguments}, "id": "swiftprob"}
     return [
         {"role": "user", "content": "?"},
@@ -79,8 +88,17 @@ def call_region(
 ) -> Span | None:
     """The characters that a turn's calls add, seen beside the turn without its calls.
 
-    None where the template refuses the turn without its calls, or renders it in another way.
+    None where the template refuses the turn without its calls, or renders what follows in another way.
     """
+    region = _added(renderer, text, messages, index, tools)
+    if region is None and index < len(messages) - 1:
+        until = renderer.try_render(messages[: index + 1], tools)
+        if until is not None and text.startswith(until):
+            return _added(renderer, until, messages[: index + 1], index, tools)
+    return region
+
+
+def _added(renderer: Renderer, text: str, messages: Sequence[Message], index: int, tools: Any) -> Span | None:
     without = {key: value for key, value in messages[index].items() if key != "tool_calls"}
     turns = [*messages[:index], marked(without, after=MARK), *messages[index + 1 :]]
     other = renderer.try_render(turns, tools) or ""
