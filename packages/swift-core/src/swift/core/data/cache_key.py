@@ -135,7 +135,8 @@ def _described(value: Any) -> Any:
     if isinstance(value, functools.partial):
         return [_described(value.func), _described(value.args), _described(value.keywords)]
     if inspect.isclass(value) or inspect.isroutine(value):
-        return [value.__module__, value.__qualname__, _source_digest(value)]
+        code: Any = value
+        return [code.__module__, code.__qualname__, _source_digest(code)]
     return [_described(type(value)), _described(_state(value))]
 
 
@@ -147,7 +148,9 @@ def _state(value: Any) -> dict[str, Any]:
     return {**state, **getattr(value, "__dict__", {})}
 
 
+@functools.cache
 def _source_digest(code: Any) -> str:
+    """Asked once: what runs is what was there when it was imported."""
     try:
         file = inspect.getsourcefile(code)
     except TypeError:
