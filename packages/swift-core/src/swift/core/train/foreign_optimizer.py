@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swift.core.console import say
 from swift.core.errors import PluginError
@@ -66,6 +66,7 @@ class ForeignOptimizer(torch.optim.Optimizer):
         self.built_lr = lr
         self.steps = 0
         self._parameters: list[nn.Parameter] = self.param_groups[0]["params"]
+        self._before: list[Tensor] = []  # kept: allocating it anew costs more than the step
         self._write_rate, self.rate_channel = find_rate_writer(foreign)
         if self._write_rate is None and lr == 0:
             raise PluginError(
@@ -119,10 +120,12 @@ class ForeignOptimizer(torch.optim.Optimizer):
         elif lr == self.built_lr:
             self._call()
         else:
-            before = [parameter.detach().clone() for parameter in self._parameters]
+            weights = [parameter.detach() for parameter in self._parameters]
+            if not self._before:
+                self._before = [torch.empty_like(weight) for weight in weights]
+            torch._foreach_copy_(self._before, weights)
             self._call()
-            after = [parameter.detach() for parameter in self._parameters]
-            torch._foreach_lerp_(after, before, 1.0 - lr / self.built_lr)
+            torch._foreach_lerp_(weights, self._before, 1.0 - lr / self.built_lr)
 
     def _call(self) -> None:
         try:

@@ -76,7 +76,8 @@ def _without_parameters(state: Any, index: Mapping[int, int], owner: str) -> Any
     if isinstance(state, Mapping):
         return {key: _without_parameters(value, index, owner) for key, value in state.items()}
     if isinstance(state, list | tuple):
-        return type(state)(_without_parameters(value, index, owner) for value in state)
+        made = [_without_parameters(value, index, owner) for value in state]
+        return tuple(made) if isinstance(state, tuple) else made
     if not isinstance(state, _PLAIN):
         raise PluginError(
             f"the state of optimizer {owner} holds a {type(state).__qualname__}",
@@ -91,5 +92,6 @@ def _with_parameters(state: Any, parameters: Sequence[nn.Parameter]) -> Any:
             return parameters[state[_PARAMETER]]
         return {key: _with_parameters(value, parameters) for key, value in state.items()}
     if isinstance(state, list | tuple):
-        return type(state)(_with_parameters(value, parameters) for value in state)
+        made = [_with_parameters(value, parameters) for value in state]
+        return tuple(made) if isinstance(state, tuple) else made
     return state
