@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
 from swift.core.config.base import Config
 
@@ -78,7 +79,7 @@ def _name_or_named(value: Any) -> Any:
         ) from None
 
 
-DatasetItem = Annotated[str | Named, BeforeValidator(_name_or_named)]
+DatasetItem = TypeAliasType("DatasetItem", Annotated[str | Named, BeforeValidator(_name_or_named)])
 """A name as it stands, or a registered data set with its arguments."""
 
 DatasetItems = Annotated[list[DatasetItem], BeforeValidator(_as_names)]
