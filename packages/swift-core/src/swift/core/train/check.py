@@ -16,6 +16,7 @@ from swift.core.errors import ConfigError, did_you_mean
 from swift.core.registry import Registry, optimizers, schedulers
 from swift.core.train.arguments import learning_rate
 from swift.core.train.optimizer import check_optimizer
+from swift.core.train.reporting import EXTRAS, check_swanlab
 from swift.core.train.schedule import check_schedule
 
 NO_REPORT = ("none", "all")  # what transformers understands beside the names of its integrations
@@ -39,8 +40,10 @@ def check_names(run: RunConfig) -> None:
         if name not in (*installed, *NO_REPORT):
             raise ConfigError(
                 f"train.report_to names {name!r}, which is not installed",
-                f"pip install {name}, or leave it out",
+                f"pip install {EXTRAS.get(name, name)}, or leave it out",
             )
+    if "swanlab" in run.logging.report_to:
+        check_swanlab()
 
 
 def _check(key: str, name: str, known: Iterable[str]) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
 
 from swift.core.config.run import RunConfig
+from swift.core.errors import ConfigError
 
+EXTRAS = {name: f"'swift-core[{name}]'" for name in ("tensorboard", "wandb", "swanlab", "mlflow")}
+MLFLOW_RUN = "MLFLOW_RUN_ID"
 PROJECT = ("WANDB_PROJECT", "SWANLAB_PROJECT", "MLFLOW_EXPERIMENT_NAME")
 FOLDERS = {"TENSORBOARD_LOGGING_DIR": "tensorboard", "WANDB_DIR": "", "SWANLAB_LOG_DIR": "swanlog"}
 
@@ -33,7 +41,7 @@ def reporting(run: RunConfig) -> Iterator[None]:
         yield
         return
     values = environment(run)
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ.get(name) for name in (*values, MLFLOW_RUN)}
     os.environ.update(values)
     try:
         yield
@@ -42,3 +50,34 @@ def reporting(run: RunConfig) -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+class OneMlflowRun(TrainerCallback):  # type: ignore[misc]
+    """What is measured after training goes into the run that MLflow recorded it in, not into a second one."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Name the run that the integration has started."""
+        active = importlib.import_module("mlflow").active_run() if state.is_world_process_zero else None
+        if active is not None:
+            os.environ[MLFLOW_RUN] = active.info.run_id
+
+
+def reporting_callbacks(run: RunConfig) -> list[TrainerCallback]:
+    """What the integrations of transformers need beside them."""
+    return [OneMlflowRun()] if "mlflow" in run.logging.report_to else []
+
+
+def check_swanlab() -> None:
+    """From 0.8 on swanlab raises where the integration of transformers asks whether there is a run.
+
+    Raises:
+        ConfigError: it does.
+    """
+    try:
+        importlib.import_module("swanlab").get_run()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"train.report_to names 'swanlab', and swanlab {version('swanlab')} does not work with the "
+            "integration of transformers",
+            "pip install 'swanlab>=0.7,<0.8'",
+        ) from error

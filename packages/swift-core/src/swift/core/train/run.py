@@ -31,7 +31,7 @@ from swift.core.train.parts import Parts, load_parts
 from swift.core.train.progress import ProgressDisplay
 from swift.core.train.ranks import any_rank, from_first
 from swift.core.train.record import RunRecord
-from swift.core.train.reporting import reporting
+from swift.core.train.reporting import reporting, reporting_callbacks
 from swift.core.train.result import TrainResult
 from swift.core.train.schedule import build_schedule
 from swift.core.train.trainer import Trainer
@@ -123,6 +123,7 @@ def build_trainer(
             ProgressDisplay(run.loop.stage, run.logging.progress),
             MetricsFile(Path(run.checkpoint.output_dir), resumed_step),
             interrupt,
+            *reporting_callbacks(run),
             *callbacks,
         ],
     )

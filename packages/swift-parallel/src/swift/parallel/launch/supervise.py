@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from swift.core.errors import EXIT_FAILURE, SwiftError
+from swift.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, SwiftError
 from swift.parallel.launch.environment import free_port, rank_environment
 from swift.parallel.launch.rank import Rank
 
@@ -41,7 +41,7 @@ def launch_ranks(worker: Sequence[str], world_size: int) -> int:
             MASTER_ADDR and MASTER_PORT.
 
     Returns:
-        0; or 128 + signal number when a signal ended the run.
+        0; 128 + signal number when a signal ended the run; 130 when the ranks stopped in order by themselves.
 
     Raises:
         RankError: a rank died; names it, its exit status and its last words.
@@ -61,6 +61,8 @@ def launch_ranks(worker: Sequence[str], world_size: int) -> int:
             failed = _wait(ranks, signals)
         if signals:
             return _interrupted_status(ranks, signals[0])
+        if all(rank.status() == EXIT_INTERRUPTED for rank in ranks):  # at a time limit
+            return EXIT_INTERRUPTED
         if failed is not None:
             keep_logs = failed.log is not None
             raise _failure(failed, world_size)
@@ -104,7 +106,8 @@ def _wait(ranks: Sequence[Rank], signals: Sequence[int]) -> Rank | None:
             ended = now
         if insisted is None and len(signals) > 1:
             insisted = now
-        patience = AFTER_SIGNAL_SECONDS if signals else AFTER_FAILURE_SECONDS
+        in_order = bool(signals) or (failed is not None and failed.status() == EXIT_INTERRUPTED)
+        patience = AFTER_SIGNAL_SECONDS if in_order else AFTER_FAILURE_SECONDS
         if _over(ended, patience, now) or _over(insisted, AFTER_SECOND_SIGNAL_SECONDS, now):
             break
         time.sleep(POLL_SECONDS)
