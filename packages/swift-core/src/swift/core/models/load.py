@@ -153,8 +153,9 @@ def save_model(
 
 
 def _family(config: ModelConfig) -> TinyFamily | OwnFamily | None:
-    if not config.model_id.startswith(TINY):
-        return own_family(config, load_tokenizer)
+    own = own_family(config, load_tokenizer)
+    if own is not None or not config.model_id.startswith(TINY):
+        return own
     return cast("TinyFamily", tiny_models.build(config.model_id.removeprefix(TINY)))
 
 
@@ -251,7 +252,8 @@ def _from_family(
         return cast("PreTrainedModel", model)
     with tempfile.TemporaryDirectory() as folder:  # options such as quantisation apply to weights in files
         model.save_pretrained(folder)
-        return _from_folder(adopt(Path(folder)), config, arguments, device, model_class, head)
+        known = None if isinstance(family, OwnFamily) else model_class
+        return _from_folder(adopt(Path(folder)), config, arguments, device, known, head)
 
 
 def _check_attention(model: PreTrainedModel, wanted: str, config: ModelConfig) -> None:

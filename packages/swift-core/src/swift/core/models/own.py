@@ -64,9 +64,8 @@ class OwnFamily:
     @property
     def model_class(self) -> Any:
         """What draws the weights."""
-        if is_architecture(self.target):
-            return self.target
-        return Factory(self.component, self.settings)
+        made_by = Architecture if is_architecture(self.target) else Factory
+        return made_by(self.component, self.settings)
 
     def processor(self) -> Any:
         """The tokenizer of model.tokenizer_id, or the one that the plugin names (tokenizer=...).
@@ -97,6 +96,36 @@ class OwnFamily:
         """The class of its config, for errors that name the model's own place."""
         component = self.component
         return Component(component.name, self.target.config_class, place=component.place)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A class of models with random weights, in the form of an Auto class."""
+
+    component: Component
+    settings: ModelConfig
+
+    def from_config(
+        self, architecture: PreTrainedConfig, *, dtype: torch.dtype, attn_implementation: str
+    ) -> PreTrainedModel:
+        """Draw the weights.
+
+        Raises:
+            ModelError: it does not know this attention.
+            PluginError: its constructor fails.
+        """
+        target = self.component.load()
+        try:
+            model = target._from_config(architecture, dtype=dtype, attn_implementation=attn_implementation)
+        except (ImportError, ValueError):
+            raise  # what transformers says of attention and sizes is translated where models are read
+        except Exception as error:
+            raise PluginError(
+                f"{self.component.described('model')} cannot be built with {self.settings.architecture}: "
+                f"{type(error).__name__}: {error}",
+                "correct model.architecture, or the model's constructor",
+            ) from error
+        return cast("PreTrainedModel", model)
 
 
 @dataclass(frozen=True)
