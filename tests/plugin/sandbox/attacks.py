@@ -18,10 +18,11 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
-ATTACKS = {}
+ATTACKS: dict[str, Any] = {}
 
 
 def attack(function):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,8 @@ PRIVILEGED = {
     "open_memory_of", "read_secret_with_openat2", "raw_clone",
 }  # fmt: skip
 SECRET = "the secret"
+
+Parts = dict[str, Any]
 
 PLUGIN_END = """
 if __name__ != "__main__":
@@ -140,31 +143,32 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def hostile(world: World) -> Iterator[dict]:
+def hostile(world: World) -> Iterator[Parts]:
     """The plugin in its sandbox, after it tried everything while it was imported."""
     file = world.folder / "hostile.py"
     given = {name: world.argument(name) for name in NAMES}
     file.write_text(f"{ATTACKS.read_text()}\nGIVEN = {json.dumps(given)}\n{PLUGIN_END}")
     os.environ["SWIFT_TEST_TOKEN"] = SECRET
     offers = load_sandboxed(file, SandboxLimits(timeout=20))
-    yield {offer.name: offer.target() for offer in offers}
-    offers[0].target.process.close()
+    parts = {offer.name: offer.target() for offer in offers}
+    yield parts
+    parts["errno"].process.close()
     del os.environ["SWIFT_TEST_TOKEN"]
 
 
-def test_attacks_while_the_plugin_is_imported_gain_nothing(hostile: dict, world: World) -> None:
+def test_attacks_while_the_plugin_is_imported_gain_nothing(hostile: Parts, world: World) -> None:
     assert set(hostile["errno_at_import"]("", "")) == set(NAMES)
     assert world.untouched()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_attack_gains_nothing(name: str, hostile: dict, world: World) -> None:
+def test_attack_gains_nothing(name: str, hostile: Parts, world: World) -> None:
     assert hostile["errno"](name, world.argument(name)) > 0
     assert world.untouched()
 
 
 @pytest.mark.parametrize("name", ["read_through_symlink", "write_through_symlink"])
-def test_a_link_in_the_scratch_folder_leads_nowhere(name: str, hostile: dict, world: World) -> None:
+def test_a_link_in_the_scratch_folder_leads_nowhere(name: str, hostile: Parts, world: World) -> None:
     link = hostile["errno"].process.scratch / name
     link.symlink_to(world.secret)
     assert hostile["errno"](name, str(link)) == errno.EACCES

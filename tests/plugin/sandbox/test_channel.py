@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -132,7 +132,7 @@ OFFER = {
         {"more": 1},
     ],
 )
-def test_offers_are_checked(change: dict) -> None:
+def test_offers_are_checked(change: dict[str, Any]) -> None:
     parse_offer(OFFER, lambda *_: print, 0)
     with pytest.raises(ValueError, match=r"where|agreed|attribute"):
         parse_offer({**OFFER, **change}, lambda *_: print, 0)

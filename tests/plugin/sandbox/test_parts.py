@@ -174,7 +174,9 @@ def test_gradients_wait_while_other_calls_are_made(offers: Offers) -> None:
         (
             ((1 - torch.exp(-loss)) ** 2 * loss).mean() + F.cross_entropy(leaf, classes, reduction="sum")
         ).backward()
-        torch.testing.assert_close(each.grad, leaf.grad, rtol=0, atol=1e-6)
+        assert each.grad is not None
+        assert leaf.grad is not None
+        assert torch.allclose(each.grad, leaf.grad, rtol=0, atol=1e-6)
 
 
 def test_gradients_are_not_overwritten_by_the_next_step(offers: Offers) -> None:
@@ -199,7 +201,7 @@ def test_extras_cross(offers: Offers) -> None:
         batch={"input_ids": torch.arange(6), "columns": [{}]},
     )  # fmt: skip
     expected = (F.cross_entropy(inputs, targets, reduction="none") * weights * mask).sum() / 4
-    torch.testing.assert_close(value, expected)
+    assert torch.allclose(value, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
@@ -213,7 +215,8 @@ def test_dtypes(offers: Offers, dtype: torch.dtype) -> None:
     assert torch.equal(value, expected)
     assert inputs.grad is not None
     assert inputs.grad.dtype == dtype
-    torch.testing.assert_close(inputs.grad, local.grad)
+    assert local.grad is not None
+    assert torch.allclose(inputs.grad, local.grad)
 
 
 def test_autocast_of_the_run_holds_inside(offers: Offers) -> None:
@@ -314,4 +317,6 @@ def test_large_tensors_make_the_shared_memory_grow(offers: Offers) -> None:
         loss(inputs, targets).mean().backward()
         local = inputs.detach().clone().requires_grad_()
         F.cross_entropy(local, targets).backward()
-        torch.testing.assert_close(inputs.grad, local.grad, rtol=0, atol=1e-6)
+        assert inputs.grad is not None
+        assert local.grad is not None
+        assert torch.allclose(inputs.grad, local.grad, rtol=0, atol=1e-6)

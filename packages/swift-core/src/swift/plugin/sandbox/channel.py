@@ -22,9 +22,12 @@ Message = dict[str, Any]
 HEADER = struct.Struct("<IQ")
 MAX_REQUEST = 2**31  # the parent's own data
 _READ = 1 << 18
-# Longer than a small call takes; waking a sleeping process costs tens of microseconds. With one core the
-# other side could not run meanwhile.
-SPIN_SECONDS = 200e-6 if len(os.sched_getaffinity(0)) > 1 else 0.0
+# Waking a sleeping process costs tens to hundreds of microseconds. So the run, which has nothing else to do,
+# looks for the answer of a short call all the time, and the plugin for the next call a little while. With one
+# core the other side could not work meanwhile.
+_MANY_CORES = len(os.sched_getaffinity(0)) > 1
+SPIN_FOR_ANSWER = 2e-3 if _MANY_CORES else 0.0  # seconds
+SPIN_FOR_CALL = 200e-6 if _MANY_CORES else 0.0
 _SPACE = socket.CMSG_SPACE(array.array("i").itemsize)  # for one descriptor
 _LOOK_EVERY = 0.1  # seconds between looks at other things while waiting
 
@@ -140,7 +143,7 @@ class ParentChannel:
             ChannelClosed: the other side is gone.
             ChannelError: it is not an answer to this call.
         """
-        spin_until = time.perf_counter() + SPIN_SECONDS
+        spin_until = time.perf_counter() + SPIN_FOR_ANSWER
         frame = self._reader.take(b"")
         while frame is None:
             try:
@@ -211,7 +214,7 @@ class ChildChannel:
         Raises:
             ChannelClosed: the run is gone.
         """
-        spin_until = time.perf_counter() + SPIN_SECONDS
+        spin_until = time.perf_counter() + SPIN_FOR_CALL
         frame = self._reader.take(b"")  # one may have come together with the frame before it
         while frame is None:
             try:

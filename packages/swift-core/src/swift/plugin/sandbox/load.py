@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from swift.core.errors import SandboxError
 from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.offers import SANDBOXED_KINDS, Offer, parse_offer
+from swift.plugin.sandbox.require import require_sandbox
 
 if TYPE_CHECKING:
     from swift.plugin.sandbox.process import SandboxProcess
@@ -30,6 +31,7 @@ def load_sandboxed(
         SandboxError: no sandbox on this machine; the plugin fails while it is loaded; or it registers a kind
             that cannot leave the run's process.
     """
+    require_sandbox()
     from swift.plugin.sandbox.process import SandboxProcess  # loads torch, unlike this module
 
     files = {name: file.resolve() for name, file in (native or {}).items()}

@@ -18,6 +18,7 @@ from swift.plugin.sandbox.placement import Placement
 from swift.plugin.sandbox.scratch import ScratchMeter
 from swift.plugin.sandbox.spawn import spawn
 
+_WORTH_WAKING = 1 << 18  # bytes that take about as long to copy as the message takes
 _MAX_ANSWER = 16 * 2**20  # bytes of JSON; tensors do not count
 
 
@@ -56,8 +57,10 @@ class Running:
         self._meter.check()
         return answer
 
-    def wake(self) -> None:
-        """Let the process get up while the tensors of the call that follows are still being copied."""
+    def wake(self, size: int) -> None:
+        """Let the process get up while size bytes of tensors are being copied for the call that follows."""
+        if size < _WORTH_WAKING:
+            return
         with contextlib.suppress(TimeoutError):  # its buffer is full, so it is awake
             self._channel.send(0, {"op": "wake"}, time.perf_counter())
 
