@@ -81,7 +81,7 @@ class Forgetful(torch.optim.lr_scheduler.LRScheduler):
         self.counter = [0]
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> Any:
         self.counter[0] += 1
         return [1.0 / self.counter[0]]
 

@@ -51,7 +51,7 @@ def with_extras(
     return losses if weights is None else losses * weights
 
 
-def of_hidden_states(inputs: Tensor, targets: Tensor, model_outputs: Any) -> Tensor:
+def of_hidden_states(inputs: Tensor, targets: Tensor, model_outputs: Any) -> Any:
     return model_outputs.hidden_states[-1].square().mean()
 
 

@@ -36,7 +36,7 @@ def metric_inputs(reads: str) -> list[Fed]:
         return [(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 0, 4]), {})]
     if reads == "labels":
         logits = torch.tensor([[2.0, 0.1], [0.3, 1.0], [0.9, 0.2]])
-        values = (torch.tensor([0.5, 2.0, 1.0]), torch.tensor([1.0, 1.5, 0.0]), {})
+        values: Fed = (torch.tensor([0.5, 2.0, 1.0]), torch.tensor([1.0, 1.5, 0.0]), {})
         return [(logits, torch.tensor([0, 1, 1]), {}), (logits, (logits > 0.5).float(), {}), values]
     scores, relevance = torch.tensor([0.9, 0.1, 0.4, 0.7]), torch.tensor([1.0, 0.0, 0.0, 1.0])
     return [(scores, relevance, {"groups": torch.tensor([0, 0, 1, 1])})]
