@@ -15,6 +15,7 @@ os.environ |= {
     "HF_DATASETS_OFFLINE": "1",
     "HF_HOME": _caches.name,
     "TOKENIZERS_PARALLELISM": "false",
+    "SWIFT_PLUGIN_CACHE": f"{_caches.name}/plugins",  # one compilation for all tests
 }
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

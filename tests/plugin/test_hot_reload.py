@@ -218,3 +218,57 @@ def test_optimiser_schedule_and_callback_are_swapped_with_their_state(
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     rates = [row["learning_rate"] for row in map(json.loads, lines) if "loss" in row]
     assert rates == pytest.approx([1e-2] * 3 + [5e-3] * 3), "the schedule"
+
+
+SCALE = """\
+#include <pybind11/pybind11.h>
+struct Scale {{ double value() const {{ return {value}; }} }};
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {{
+  pybind11::class_<Scale>(m, "Scale").def(pybind11::init<>()).def("value", &Scale::value);
+}}
+"""
+
+SCALED = """\
+from pathlib import Path
+import torch
+from scale_of_tests import Scale
+from swift.plugin import register_loss
+
+@register_loss("mine")
+class Mine:
+    calls = 0
+
+    def __call__(self, inputs, targets):
+        Mine.calls += 1
+        source = Path(__file__).with_name("scale_of_tests.cpp")
+        if Mine.calls == 4 and Scale().value() == 1.0:  # the third step: the rehearsal was the first call
+            source.write_text({successor!r})
+        return torch.nn.functional.cross_entropy(inputs, targets) * Scale().value()
+"""
+
+
+@pytest.mark.parametrize(
+    ("successor", "factor"),
+    [(SCALE.format(value="100.0"), 100.0), (SCALE.format(value="no_such_name"), 1.0)],
+    ids=["works", "does not compile"],
+)
+def test_changed_cpp_takes_the_python_that_imports_it_along(
+    sections: dict[str, dict[str, Any]],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    successor: str,
+    factor: float,
+) -> None:
+    (tmp_path / "scale_of_tests.cpp").write_text(SCALE.format(value="1.0"))
+    (tmp_path / "mine.py").write_text(SCALED.format(successor=successor))
+    sections["plugins"]["load"].append(str(tmp_path / "scale_of_tests.cpp"))
+    values = train(sections)
+    said = capfd.readouterr().err
+    assert ("swapped in" in said) == (factor > 1)
+    assert ("no_such_name" in said) == (factor == 1)
+    own = {**sections["train"], "loss_type": "cross_entropy", "output_dir": str(tmp_path / "own")}
+    plain = train({**sections, "train": own, "plugins": {}})
+    ratios = [value / other for value, other in zip(values, plain, strict=True)]
+    changed = next((step for step, ratio in enumerate(ratios) if ratio > 50), 6)
+    assert changed == (3 if factor > 1 else 6)
+    assert values[:3] == pytest.approx(plain[:3], rel=1e-5)

@@ -148,7 +148,7 @@ def _await(plugin: Plugin, digest: str) -> None:
 
 
 def _importers(loaded: list[Loaded], number: int) -> list[int]:
-    """Plugins with a reference to the module of another one."""
+    """Plugins with a reference to the module of another one, or to something that it defines."""
     module = loaded[number].module
     if module is None:
         return []
@@ -157,5 +157,8 @@ def _importers(loaded: list[Loaded], number: int) -> list[int]:
         for n, item in enumerate(loaded)
         if n != number
         and item.module is not None
-        and any(value is module for value in vars(item.module).values())
+        and any(
+            value is module or getattr(value, "__module__", None) == module.__name__
+            for value in vars(item.module).values()
+        )
     ]
