@@ -112,6 +112,12 @@ def tidy(row, shortest=1):
     return {**row, "text": text} if len(text) >= shortest else None
 '''
 
+OTHERS += """
+@register_filter("sets")
+def sets(row):
+    return {"words": {1, 2}}
+"""
+
 Offers = dict[str, Offer]
 
 
@@ -296,6 +302,8 @@ def test_filters_row_by_row_and_in_batches(offers: Offers) -> None:
     assert offers["tidy"].target()({"text": " a "}) == {"text": "a"}
     assert offers["tidy"].target()({"text": "a"}, shortest=5) is None
     rows = [{"text": f" {'x' * (index % 3)} ", "index": index} for index in range(5000)]
+    with pytest.raises(SandboxError, match="set is not JSON serializable"):
+        offers["sets"].target()({})
     kept = tidy.batch(rows)
     assert [row["index"] for row in kept if row] == [index for index in range(5000) if index % 3 == 2]
 

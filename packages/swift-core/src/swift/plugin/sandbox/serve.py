@@ -82,7 +82,10 @@ class Server:
                 answer = self._operations[message["op"]](message)
             except BaseException as error:  # noqa: BLE001 (a plugin may raise anything; the run is told)
                 answer = {"error": self._failure(error)}
-            self._channel.send(number, answer)
+            try:
+                self._channel.send(number, answer)
+            except (TypeError, ValueError, RecursionError) as error:  # not JSON: a row of a filter, say
+                self._channel.send(number, {"error": self._failure(error)})
 
     def _failure(self, error: BaseException) -> Message:
         frames = traceback.extract_tb(error.__traceback__)
