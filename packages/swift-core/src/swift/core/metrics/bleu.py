@@ -10,7 +10,9 @@ from swift.core.metrics.scripts import has_han, has_other_unspaced
 def bleu(
     predictions: Sequence[str], references: Sequence[str], tokenize: str = "auto", lowercase: bool = False
 ) -> float:
-    """Corpus BLEU, 0 to 100 (Papineni et al., ACL 2002; signature of sacrebleu, arXiv 1804.08771).
+    """Corpus BLEU, 0 to 100 (Papineni et al., ACL 2002; tokenizers of sacrebleu, arXiv 1804.08771).
+
+    It counts runs of up to four words: answers that are all shorter than that score 0.
 
     Args:
         tokenize: a tokenizer of sacrebleu. auto goes by the references: char where one holds kana, Thai, Lao,
