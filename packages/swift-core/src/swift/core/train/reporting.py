@@ -55,11 +55,18 @@ def reporting(run: RunConfig) -> Iterator[None]:
 class OneMlflowRun(TrainerCallback):  # type: ignore[misc]
     """What is measured after training goes into the run that MLflow recorded it in, not into a second one."""
 
+    def __init__(self) -> None:
+        self.run: str | None = None
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Name the run that the integration has started."""
+        """Remember the run that the integration has started."""
         active = importlib.import_module("mlflow").active_run() if state.is_world_process_zero else None
-        if active is not None:
-            os.environ[MLFLOW_RUN] = active.info.run_id
+        self.run = active.info.run_id if active is not None else None
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The integration has ended it; the next report would start another without its id."""
+        if self.run is not None:
+            os.environ[MLFLOW_RUN] = self.run
 
 
 def reporting_callbacks(run: RunConfig) -> list[TrainerCallback]:
