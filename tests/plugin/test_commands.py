@@ -204,3 +204,15 @@ def test_new_lists_every_kind_in_its_help() -> None:
 
     words = new.help.replace("\n", " ").replace(",", " ").replace(".", " ").split()
     assert {kind.replace(" ", "_") for kind in KINDS} <= set(words)
+
+
+def test_the_guide_knows_every_kind_and_setting() -> None:
+    from swift.plugin.contract import CONTRACTS
+
+    guide = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    for contract in CONTRACTS.values():
+        row = next(
+            line for line in guide.splitlines() if line.startswith(f"| `{contract.kind.replace(' ', '_')}` |")
+        )
+        for name in (*contract.called, *contract.built, *contract.extras, *contract.built_extras):
+            assert name in row, f"{contract.kind}: {name}"

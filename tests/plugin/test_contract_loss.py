@@ -13,7 +13,8 @@ from torch.nn import functional
 from swift.core.errors import PluginError
 from swift.core.registry import Component
 from swift.plugin.contract.kinds import LAYOUTS
-from swift.plugin.contract.rehearse.loss import loss_inputs, rehearse_loss
+from swift.plugin.contract.rehearse.loss import rehearse_loss
+from swift.plugin.contract.rehearse.loss_inputs import loss_inputs
 
 Loss = Callable[..., Any]
 
@@ -165,6 +166,14 @@ def test_a_loss_of_another_task_says_where_it_works() -> None:
         rehearse_loss(FocalLoss(), component(), "tokens")
     assert "here it gets token logits [N, V] and targets int64 [N]" in caught.value.problem
     assert "data.task_type=seq_cls and labels as lists of 0/1" in caught.value.remedy
+
+
+def test_a_loss_that_reads_its_own_columns_cannot_be_rehearsed() -> None:
+    def of_a_column(inputs: Tensor, targets: Tensor, batch: Any) -> Any:
+        return cross_entropy(inputs, targets) * batch["difficulty"]
+
+    assert rehearse_loss(cross_entropy, component(), "tokens") is True
+    assert rehearse_loss(of_a_column, component(), "tokens") is False
 
 
 @pytest.mark.parametrize("where", ["component", "part"])

@@ -1,10 +1,10 @@
-"""A loss on synthetic logits. Shapes: B rows, T tokens, N items, V vocabulary, C classes, H hidden."""
+"""A loss on synthetic logits. Shapes: N items."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,93 +12,13 @@ from torch import Tensor
 
 from swift.core.errors import PluginError
 from swift.core.registry import Component
-from swift.core.types import IGNORE_INDEX
 from swift.plugin.contract.check import NotApplicable, Rehearsal
 from swift.plugin.contract.fault import fault
 from swift.plugin.contract.kinds import FORMS, LAYOUT_SETTINGS, LAYOUTS
 from swift.plugin.contract.loss_value import check_loss_value, show
 from swift.plugin.contract.rehearse.call import Made, guarded
+from swift.plugin.contract.rehearse.loss_inputs import LossInputs, loss_inputs
 from swift.plugin.contract.signature import accepted_extras, check_signature
-
-ROWS, TOKENS, VOCABULARY, HIDDEN, PAIRS = 3, 6, 13, 8, 7
-
-
-@dataclass(frozen=True)
-class LossInputs:
-    """What a loss is called with.
-
-    Attributes:
-        inputs: logits, part of a graph.
-        targets: as the layout says.
-        extras: all of kinds.LOSS_EXTRAS.
-        leaves: what a gradient can reach: the model's logits and hidden states.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    extras: dict[str, Any] = field(default_factory=dict)
-    leaves: tuple[Tensor, ...] = ()
-
-
-def loss_inputs(
-    layout: str, *, classes: int = 4, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-) -> LossInputs:
-    """Synthetic values in one of kinds.LAYOUTS, the same at every call.
-
-    Args:
-        classes: C of the classification layouts.
-        dtype: of logits and hidden states.
-    """
-    generator = torch.Generator().manual_seed(0)
-    labels_BT = torch.randint(VOCABULARY, (ROWS, TOKENS), generator=generator)
-    labels_BT[:, :2] = IGNORE_INDEX
-    labels_BT[-1, -1] = IGNORE_INDEX
-    mask_BT = torch.ones_like(labels_BT)
-    mask_BT[-1, -1] = 0
-    logits = _logits(layout, classes, generator).to(device, dtype).requires_grad_()
-    hidden_BTH = torch.randn((ROWS, TOKENS, HIDDEN), generator=generator).to(device, dtype).requires_grad_()
-    inputs = (
-        logits[:, :-1][labels_BT[:, 1:].to(device) != IGNORE_INDEX] if layout == "tokens" else logits * 1.0
-    )
-    targets = _targets(layout, labels_BT, classes, generator).to(device)
-    weights_N = torch.linspace(0.5, 1.5, len(inputs), device=device)
-    batch = {"input_ids": labels_BT.clamp(min=0), "attention_mask": mask_BT}
-    batch["labels"] = labels_BT if layout == "tokens" else targets
-    batch = {name: value.to(device) for name, value in batch.items()}
-    extras = {
-        "weights": weights_N,
-        "attention_mask": batch["attention_mask"],
-        "batch": batch,
-        "num_items_in_batch": torch.tensor(float(len(inputs)), device=device),
-        "model_outputs": _Outputs(logits=logits, hidden_states=(hidden_BTH,), last_hidden_state=hidden_BTH),
-    }
-    return LossInputs(inputs, targets, extras, (logits, hidden_BTH))
-
-
-def _logits(layout: str, classes: int, generator: torch.Generator) -> Tensor:
-    if layout == "pairs":
-        return torch.linspace(0.9, -0.9, PAIRS)  # similarities that disagree with some of the targets
-    shapes = {"tokens": (ROWS, TOKENS, VOCABULARY), "regression": (ROWS,)}
-    return torch.randn(shapes.get(layout, (ROWS, classes)), generator=generator)
-
-
-class _Outputs(dict[str, Any]):
-    """A model's outputs, by key and by attribute as transformers has them."""
-
-    __getattr__ = dict.__getitem__
-
-
-def _targets(layout: str, labels_BT: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    if layout == "tokens":
-        targets_BT = labels_BT[:, 1:]
-        return targets_BT[targets_BT != IGNORE_INDEX]
-    if layout in ("classes", "candidates"):
-        return torch.arange(ROWS) % classes
-    if layout in ("multi_label", "lists"):
-        return (torch.arange(ROWS * classes).reshape(ROWS, classes) % 2).float()
-    if layout == "pairs":
-        return torch.arange(PAIRS) % 2.0
-    return torch.randn(ROWS, generator=generator)
 
 
 def layouts_of(component: Component) -> tuple[str, ...]:
@@ -119,12 +39,15 @@ def rehearse_loss(
     classes: int = 4,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-) -> None:
+) -> bool:
     """Call a loss on synthetic values as training will; random state is left as it was.
 
     Args:
         loss: the built part; one that keeps state should be built for this alone.
         layout: one of kinds.LAYOUTS: what the task gives it.
+
+    Returns:
+        False where nothing can be said: it reads something of batch or model_outputs that is not made up.
 
     Raises:
         PluginError: the signature does not fit, it fails, or it returns what cannot be learned from; with
@@ -133,6 +56,8 @@ def rehearse_loss(
     check_signature("loss", component, loss, {})
     try:
         _rehearse(loss, component, loss_inputs(layout, classes=classes, dtype=dtype, device=device))
+    except NotApplicable:
+        return False
     except PluginError as error:
         if error.__cause__ is None:
             raise  # it takes these values, and returns something wrong
@@ -145,12 +70,13 @@ def rehearse_loss(
         raise PluginError(
             f"{error.problem}\n  here it gets {LAYOUTS[layout]}", f"it works {fitting}"
         ) from error.__cause__
+    return True
 
 
 def _fits(loss: Any, component: Component, layout: str) -> bool:
     try:
         _rehearse(loss, component, loss_inputs(layout))
-    except PluginError:
+    except (PluginError, NotApplicable):
         return False
     return True
 
@@ -186,9 +112,24 @@ def _call(loss: Any, component: Component, given: LossInputs) -> Any:
     )
     if extras.get("weights", given) is None:
         shapes += ", weights=None"
-    return guarded(
-        "loss", component, f"on {shapes}", "make it take these", loss, given.inputs, given.targets, **extras
-    )
+    try:
+        return guarded(
+            "loss",
+            component,
+            f"on {shapes}",
+            "make it take these",
+            loss,
+            given.inputs,
+            given.targets,
+            **extras,
+        )
+    except PluginError as error:
+        if (
+            isinstance(error.__cause__, KeyError | AttributeError)
+            and {"batch", "model_outputs"} & extras.keys()
+        ):
+            raise NotApplicable(f"it reads {error.__cause__} of the run's own batch or outputs") from error
+        raise
 
 
 def _unweighted(given: LossInputs) -> LossInputs:
@@ -229,32 +170,40 @@ def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
     """It builds; it fits at least one layout; in bfloat16 and on a GPU too."""
     made = Made("loss", component, config)
     yield "builds", made.build
-    results = {layout: _outcome(made, layout) for layout in layouts_of(component)}
+    results = {layout: _outcome(component, config, layout) for layout in layouts_of(component)}
     fitting = [layout for layout, error in results.items() if error is None]
     if len({str(error) for error in results.values()}) == 1 and not fitting:
-        layout = next(iter(results))
-        yield "on inputs of any kind", lambda: _report(layout, results[layout], False)
+        yield "on inputs of any kind", functools.partial(_report, *next(iter(results.items())), False)
         return
     for layout, error in results.items():
         yield f"on {layout.replace('_', '-')}", functools.partial(_report, layout, error, bool(fitting))
     for layout in fitting[:1]:
-        rehearse = functools.partial(rehearse_loss, made.part, component, layout)
+        rehearse = functools.partial(_fresh, component, config, layout)
         yield "in bfloat16", functools.partial(rehearse, dtype=torch.bfloat16)
         yield "on a GPU", functools.partial(_on_gpu, rehearse)
 
 
-def _outcome(made: Made, layout: str) -> PluginError | None:
+def _fresh(component: Component, config: Mapping[str, Any], layout: str, **options: Any) -> None:
+    """Rehearse a loss that has seen nothing else."""
+    made = Made("loss", component, config)
+    made.build()
+    rehearse_loss(made.part, component, layout, **options)
+
+
+def _outcome(component: Component, config: Mapping[str, Any], layout: str) -> Exception | None:
+    made = Made("loss", component, config)
+    made.build()
     try:
-        _rehearse(made.part, made.component, loss_inputs(layout))
-    except PluginError as error:
+        _rehearse(made.part, component, loss_inputs(layout))
+    except (PluginError, NotApplicable) as error:
         return error
     return None
 
 
-def _report(layout: str, error: PluginError | None, fits_another: bool) -> str:
+def _report(layout: str, error: Exception | None, fits_another: bool) -> str:
     if error is None:
         return f"{LAYOUTS[layout]}: finite, differentiable, deterministic"
-    if fits_another:
+    if fits_another and isinstance(error, PluginError):
         raise NotApplicable(error.problem.partition("\n")[0])
     raise error
 
