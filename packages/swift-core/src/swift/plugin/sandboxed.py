@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from swift.core.config.schema import PluginsConfig
 
 
+LOAD_SECONDS = 120.0
+"""The process imports torch first, on a busy machine slowly."""
+
+
 def register_sandboxed(plugin: Plugin, config: PluginsConfig, natives: Sequence[Plugin]) -> None:
     """Start a plugin's process, and register a proxy for each part that it offers.
 
@@ -27,7 +31,11 @@ def register_sandboxed(plugin: Plugin, config: PluginsConfig, natives: Sequence[
     from swift.plugin.sandbox import SandboxLimits, load_sandboxed
 
     assert plugin.path is not None  # find_plugins() refuses modules
-    limits = SandboxLimits(timeout=config.timeout, memory=int(config.memory_gb * 2**30))
+    limits = SandboxLimits(
+        timeout=config.timeout,
+        load_timeout=max(LOAD_SECONDS, config.timeout),
+        memory=int(config.memory_gb * 2**30),
+    )
     modules = {
         import_name(native.path): _built(native.path)
         for native in natives

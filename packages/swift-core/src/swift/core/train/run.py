@@ -36,6 +36,7 @@ from swift.core.train.result import TrainResult
 from swift.core.train.schedule import build_schedule
 from swift.core.train.trainer import Trainer
 from swift.plugin.live import LiveParts
+from swift.plugin.load import rest_sandboxes
 from swift.plugin.reload import Reloader
 
 
@@ -84,6 +85,7 @@ def _train(run: RunConfig, resume_from: Path | None) -> TrainResult:
     finally:
         close_displays(trainer)
         parts.objective.close()
+        rest_sandboxes()
         seconds = time.monotonic() - started
         record.write(status, steps=trainer.state.global_step, figures=figures, seconds=seconds)
     return TrainResult(output, final, trainer.state.global_step, figures, seconds, stopped)
