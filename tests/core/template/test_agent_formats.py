@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swift.core.config.schema import DataConfig
 from swift.core.data.formats import to_conversation
 from swift.core.errors import DataError, PluginError, RegistryError
 from swift.core.registry import agent_formats
 from swift.core.template.agent.build import build_agent_format
 from swift.core.template.agent.convert import plain_messages
 from swift.core.template.agent.format import AgentFormat, ToolCall, function_of, make_call
+from swift.core.template.build import shown_rows
 from swift.core.template.chat import ChatTemplate
 from swift.core.types import IGNORE_INDEX, Conversation, Encoded, Message
 from swift.plugin import register_agent_format
@@ -33,17 +35,22 @@ TOOL = {
         },
     },
 }
-SYSTEM, USER = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Rome and Oslo?"}
-DONE = {"role": "assistant", "content": "Warm, cold."}
+SYSTEM: Message = {"role": "system", "content": "Be brief."}
+USER: Message = {"role": "user", "content": "Rome and Oslo?"}
+DONE: Message = {"role": "assistant", "content": "Warm, cold."}
 
 
 def call(number: int, city: str) -> ToolCall:
     return make_call("weather", {"city": city, "days": number}, f"call{number:05d}")
 
 
-CALLER = {"role": "assistant", "content": "", "tool_calls": [call(1, "Rome"), call(2, "Oslo")]}
-WORDED = {"role": "assistant", "content": "Let me look.", "tool_calls": [call(1, "Rome"), call(2, "Oslo")]}
-RESULTS = [
+CALLER: Message = {"role": "assistant", "content": "", "tool_calls": [call(1, "Rome"), call(2, "Oslo")]}
+WORDED: Message = {
+    "role": "assistant",
+    "content": "Let me look.",
+    "tool_calls": [call(1, "Rome"), call(2, "Oslo")],
+}
+RESULTS: list[Message] = [
     {"role": "tool", "content": '{"now": "warm"}', "tool_call_id": "call00001"},
     {"role": "tool", "content": "freezing", "tool_call_id": "call00002"},
 ]
@@ -197,7 +204,8 @@ def test_one_data_set_trains_any_model(name: str, template: str, make_tokenizer:
 
 
 def test_rows_of_a_format_share_one_rendering(tokenizer: Any) -> None:
-    template = ChatTemplate(tokenizer, max_length=4096, agent=build_agent_format("hermes"))
+    agent = build_agent_format("hermes")
+    template = ChatTemplate(tokenizer, max_length=4096, agent=agent)
     rows = [
         Conversation(
             messages=[USER, {**CALLER, "tool_calls": [call(n, "Rome")]}, RESULTS[0], DONE], tools=[TOOL]
@@ -209,10 +217,7 @@ def test_rows_of_a_format_share_one_rendering(tokenizer: Any) -> None:
     slow = [tokenizer.decode(each.input_ids) for each in encoded]
     assert slow == [
         tokenizer.apply_chat_template(
-            [
-                {k: m[k] for k in ("role", "content")}
-                for m in plain_messages(row.messages, [TOOL], template.agent)
-            ],  # type: ignore[arg-type]
+            [{k: m[k] for k in ("role", "content")} for m in plain_messages(row.messages, [TOOL], agent)],  # type: ignore[arg-type]
             tokenize=False,
         )
         for row in rows
@@ -231,6 +236,14 @@ def test_rows_without_tools_stay_the_same_object(tokenizer: Any) -> None:
     (plain,) = ChatTemplate(tokenizer, max_length=99).encode([row])
     (same,) = ChatTemplate(tokenizer, max_length=99, agent=agent).encode([row])
     assert plain.input_ids.tolist() == same.input_ids.tolist()
+
+
+def test_held_out_rows_are_asked_and_compared_as_they_are_trained(tokenizer: Any) -> None:
+    row = Conversation(messages=TURNS[:3], tools=[TOOL])
+    (shown,) = shown_rows([row], DataConfig(agent_format="hermes"), tokenizer)
+    assert shown.tools is None and "# Tools" in shown.messages[0]["content"]
+    assert shown.messages[-1]["content"].count("<tool_call>") == 2
+    assert shown_rows([row], DataConfig(), tokenizer) == [row]
 
 
 def test_both_sides_of_a_pair(tokenizer: Any) -> None:

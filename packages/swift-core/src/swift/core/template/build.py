@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from swift.core.config.schema import DataConfig
@@ -9,11 +10,13 @@ from swift.core.errors import ConfigError
 from swift.core.protocols import Template
 from swift.core.registry import templates
 from swift.core.template.agent.build import build_agent_format
+from swift.core.template.agent.convert import plain_conversation
 from swift.core.template.chat import ChatTemplate
 from swift.core.template.loss_scale.scales import build_loss_scales
 from swift.core.template.media import MediaFamily
 from swift.core.template.own import OwnTemplate
-from swift.core.types import Task
+from swift.core.template.render import Renderer
+from swift.core.types import Conversation, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,6 +49,16 @@ def build_template(
         agent=build_agent_format(data.agent_format) if data.agent_format is not None else None,
         scales=build_loss_scales(data.loss_scale),
     )
+
+
+def shown_rows(
+    rows: Sequence[Conversation], data: DataConfig, tokenizer: PreTrainedTokenizerBase
+) -> list[Conversation]:
+    """Rows as the chat template is given them: with data.agent_format, tools and calls are plain text."""
+    if data.agent_format is None:
+        return list(rows)
+    agent, shows_system = build_agent_format(data.agent_format), Renderer(tokenizer).shows_system
+    return [plain_conversation(row, agent, shows_system) for row in rows]
 
 
 def _own(

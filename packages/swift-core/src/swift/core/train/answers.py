@@ -13,6 +13,7 @@ from swift.core.errors import DataError
 from swift.core.metrics.use import Metrics
 from swift.core.protocols import Engine
 from swift.core.registry import engines
+from swift.core.template.build import shown_rows
 from swift.core.template.chat import ChatTemplate
 from swift.core.template.request import last_assistant
 from swift.core.types import Conversation, GenerationRequest, SamplingParams
@@ -29,7 +30,7 @@ def measure_answers(
     Raises:
         DataError: nothing is held out.
     """
-    rows = datasets.eval_conversations[: run.eval.num_samples]
+    rows = shown_rows(datasets.eval_conversations[: run.eval.num_samples], run.data, tokenizer)
     if not rows:
         raise DataError("eval.metrics needs held-out rows", "set data.split_ratio or data.val_dataset_name")
     engine: Engine = build_noun(engines, run.infer.engine, model, tokenizer, config=run.engine)
