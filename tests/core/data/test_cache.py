@@ -23,6 +23,7 @@ from swift.core.data.cache_store import Damaged, NotStorable, read_entry, write_
 from swift.core.data.dataset import EncodedDataset
 from swift.core.data.pipeline import build_datasets
 from swift.core.errors import ConfigError
+from swift.core.template.build import build_template
 from swift.core.template.chat import ChatTemplate
 from swift.core.types import Conversation, Encoded
 from swift.plugin import register_dataset, register_filter
@@ -366,3 +367,32 @@ def test_length_groups_are_refused_with_a_reason(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"data\.group_by_length and data\.{other} are both true: "):
         build(tokenizer, rows, None, group_by_length=True, **{other: True})
+
+
+def test_agent_formats_and_loss_scales_take_part(tokenizer: PreTrainedTokenizerFast) -> None:
+    settings: list[dict[str, Any]] = [
+        {},
+        *({"agent_format": name} for name in registry.agent_formats.names()),
+    ]
+    settings += [{"loss_scale": name} for name in registry.loss_scales.names() if name != "regex"]
+    keys = [
+        [
+            cache_key.template_fingerprint(build_template(DataConfig(**chosen), tokenizer, "causal_lm", None))
+            for chosen in settings
+        ]
+        for _ in range(2)
+    ]
+    assert keys[0] == keys[1]
+    assert len(set(keys[0])) == len(settings) > 5
+
+
+def test_settings_that_cannot_be_told_apart_are_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    class Loop:
+        def __init__(self) -> None:
+            self.me = self
+
+    for odd in (Loop(), object(), np.zeros(3)):
+        template: Any = ChatTemplate(tokenizer, max_length=9)
+        template.extra = odd
+        with pytest.raises(NotStorable):
+            cache_key.template_fingerprint(template)

@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from swift.core.data.source import Source
 from swift.core.protocols import Template
 from swift.core.registry import agent_formats, datasets, filters, loss_scales, templates
 from swift.core.template.chat import ChatTemplate
+from swift.core.template.own import OwnTemplate
 from swift.core.types import Task
 
 WITHOUT_EFFECT = frozenset({"cache_dir", "group_by_length", "packing", "padding_free", "streaming"})
@@ -31,6 +32,9 @@ RUN_TIME = frozenset({"tokenizer", "media", "statistics", "renderer", "closing",
 are never kept."""
 
 PACKAGES = ("swift-core", "tokenizers", "transformers", "datasets", "jinja2", "orjson")
+DEEPEST = 12
+"""Levels of settings within settings."""
+
 REGISTRIES = (agent_formats, datasets, filters, loss_scales, templates)
 """Parts of plugins that decide samples."""
 
@@ -75,11 +79,14 @@ def _identity(source: Source) -> list[Any]:
 def template_fingerprint(template: Template) -> str:
     """What a template makes of rows.
 
-    A template of the user's own says it with fingerprint() -> str.
+    A template of the user's own says it with fingerprint() -> str, which covers its tokenizer too; the bytes
+    of its file and its arguments take part in any case.
 
     Raises:
         NotStorable: it does not say.
     """
+    if isinstance(template, OwnTemplate):
+        return template_fingerprint(template.inner)
     own = getattr(template, "fingerprint", None)
     if callable(own):
         return str(own())
@@ -116,28 +123,35 @@ def _tokenizer(tokenizer: Any) -> list[Any]:
     ]
 
 
-def _described(value: Any) -> Any:
+def _described(value: Any, depth: int = 0) -> Any:
     """A setting as JSON, the code of functions and classes by the bytes of their file.
 
     Raises:
-        NotStorable: a value that shows nothing of what it does.
+        NotStorable: a value that shows nothing of what it does, or refers to itself.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if depth > DEEPEST:
+        raise NotStorable("the settings of the template refer to themselves")
+    inner = functools.partial(_described, depth=depth + 1)
     if isinstance(value, list | tuple):
-        return [_described(item) for item in value]
+        return [inner(item) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted(json.dumps(_described(item)) for item in value)
+        return sorted(json.dumps(inner(item)) for item in value)
     if isinstance(value, Mapping):
-        return [[_described(key), _described(item)] for key, item in value.items()]
-    if isinstance(value, re.Pattern):
-        return [value.pattern, value.flags]
-    if isinstance(value, functools.partial):
-        return [_described(value.func), _described(value.args), _described(value.keywords)]
+        return [[inner(key), inner(item)] for key, item in value.items()]
     if inspect.isclass(value) or inspect.isroutine(value):
         code: Any = value
         return [code.__module__, code.__qualname__, _source_digest(code)]
-    return [_described(type(value)), _described(_state(value))]
+    return _of_object(value, inner)
+
+
+def _of_object(value: Any, inner: Callable[[Any], Any]) -> Any:
+    if isinstance(value, re.Pattern):
+        return [value.pattern, value.flags]
+    if isinstance(value, functools.partial):
+        return [inner(value.func), inner(value.args), inner(value.keywords)]
+    return [inner(type(value)), inner(_state(value))]
 
 
 def _state(value: Any) -> dict[str, Any]:
