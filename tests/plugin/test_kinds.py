@@ -23,6 +23,7 @@ from swift.core.registry import REGISTRIES
 from swift.core.train.launch import train
 from swift.infer.commands.infer import command as infer
 from swift.plugin.scaffold import write_plugin
+from swift.plugin.testing import check_files
 
 Sections = dict[str, dict[str, Any]]
 
@@ -266,6 +267,12 @@ def test_an_own_architecture_trains_and_is_loaded_again(tmp_path: Path, rows: Pa
     )
     assert train(further) == 0
     assert reports(further)[0]["loss"] < losses[0] - 0.5
+
+
+def test_check_builds_an_own_architecture(tmp_path: Path) -> None:
+    (checked,) = check_files([box(tmp_path)])
+    assert checked.failures == []
+    assert {"builds", "logits", "differentiable"} <= {check.name for check in checked.checks}
 
 
 def test_an_adapter_on_an_own_architecture(tmp_path: Path, rows: Path) -> None:

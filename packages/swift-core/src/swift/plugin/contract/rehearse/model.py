@@ -7,9 +7,30 @@ from typing import Any
 
 import torch
 
+from swift.core.config.schema import ModelConfig
+from swift.core.models.load import load_tokenizer
+from swift.core.models.own import OwnFamily, default_attention, is_architecture
 from swift.core.registry import Component
 from swift.plugin.contract.check import Rehearsal
 from swift.plugin.contract.rehearse.call import Made, guarded, named_by
+
+
+class Drawn(Made):
+    """A class of models, which is built from its config with random weights."""
+
+    def build(self) -> str:
+        """Build it as a run does.
+
+        Raises:
+            PluginError: it cannot be built, or could not be found again by its saved config.
+        """
+        settings = ModelConfig(model_id=self.component.name, architecture=dict(self.config))
+        family = OwnFamily(self.component, settings, load_tokenizer)
+        attention = default_attention(settings, None)
+        self._part = family.model_class.from_config(
+            family.config, dtype=torch.float32, attn_implementation=attention
+        )
+        return f"a {type(self._part).__name__}"
 
 
 def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
@@ -17,7 +38,10 @@ def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
     from swift.plugin.contract.rehearse import tiny
 
     offered = {"dtype": torch.float32, "device": "cpu", "seed": 0, "head": None}
-    made = Made("model", component, {**named_by(component, offered), **config}, tiny.CONFIG)
+    if is_architecture(component.load()):
+        made: Made = Drawn("model", component, config)
+    else:
+        made = Made("model", component, {**named_by(component, offered), **config}, tiny.CONFIG)
     yield "builds", made.build
     yield "logits", lambda: _logits_of(made, tiny.token_batch())
     yield "differentiable", lambda: _differentiable(made, tiny.token_batch())
