@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed
-from torch.distributed.nn.functional import all_gather
+from torch.autograd import Function
 
 from swift.core.train.ranks import is_distributed
 
@@ -26,7 +28,7 @@ def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
     counts = _counts(rows)
     padded = rows.new_zeros(max(counts), *rows.shape[1:])
     padded = torch.cat([rows, padded[len(rows) :]])
-    pieces: tuple[Tensor, ...] = all_gather(padded)  # type: ignore[no-untyped-call]
+    pieces: Tensor = _Gather.apply(padded)  # type: ignore[no-untyped-call]
     kept = [piece[:count] for piece, count in zip(pieces, counts, strict=True)]
     return torch.cat(kept), sum(counts[: distributed.get_rank()])
 
@@ -40,6 +42,22 @@ def gather_ids(ids: Tensor) -> Tensor:
     pieces = [torch.empty_like(padded) for _ in counts]
     distributed.all_gather(pieces, padded)
     return torch.cat([piece[:count] for piece, count in zip(pieces, counts, strict=True)])
+
+
+class _Gather(Function):
+    """[M, ...] of each rank to [ranks, M, ...]; gradients are summed over the ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        pieces = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(pieces, rows.contiguous())
+        return torch.stack(pieces)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        summed = gradient.contiguous()
+        distributed.all_reduce(summed)
+        return summed[distributed.get_rank()]
 
 
 def _counts(rows: Tensor) -> list[int]:
