@@ -54,7 +54,7 @@ def test_every_path_of_the_table_exists() -> None:
 def located(path: str) -> Path:
     """A path as the table writes it, from the root of the repository."""
     head, _, rest = path.partition("/")
-    if head == "CORE":
-        return ROOT / "packages" / "swift-core" / "src" / "swift" / "core" / rest
+    if head in ("CORE", "PLUGIN"):
+        return ROOT / "packages" / "swift-core" / "src" / "swift" / head.lower() / rest
     package = ROOT / "packages" / f"swift-{head}" / "src" / "swift" / head
     return package / rest if package.is_dir() else ROOT / path
