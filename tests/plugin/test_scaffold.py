@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from swift.core.config.document import parse_document
-from swift.core.config.run import parse_run
+from swift.core.config.run import parse_run, run_from_dict
 from swift.core.errors import ConfigError, RegistryError
 from swift.core.registry import REGISTRIES
+from swift.core.train.run import train_in_process
 from swift.plugin.scaffold import KINDS, NATIVE_KINDS, write_plugin
 from swift.plugin.scaffold.names import class_name
 from swift.plugin.scaffold.write import yaml_lines
@@ -95,6 +96,41 @@ def test_the_yaml_lines_are_a_configuration(kind: str, tmp_path: Path) -> None:
     lines = yaml_lines(kind, named(kind), write_plugin(kind, named(kind), tmp_path))
     run = parse_run(parse_document(lines))
     assert named(kind) in str(run.to_dict())
+
+
+def test_a_run_of_nothing_but_new_plugins(tmp_path: Path) -> None:
+    kinds = ["model", "dataset", "filter", "template", "loss", "optimizer", "scheduler", "callback", "tuner"]
+    written = {kind: write_plugin(kind, f"new_{kind}", tmp_path)[0] for kind in kinds}
+    result = train_in_process(
+        run_from_dict(
+            {
+                "plugins": {"load": [str(path) for path in written.values()]},
+                "model": {"model_id": "new_model", "tokenizer_id": "tiny/qwen3"},
+                "data": {
+                    "dataset_name": [{"name": "new_dataset", "config": {"count": 16}}],
+                    "filters": ["new_filter"],
+                    "template": "new_template",
+                },
+                "train": {
+                    "stage": "sft",
+                    "loss_type": "new_loss",
+                    "loss_config": {"gamma": 1.0},
+                    "tuner_strategy": "new_tuner",
+                    "optim": "new_optimizer",
+                    "lr_scheduler_type": "new_scheduler",
+                    "callbacks": [{"name": "new_callback", "config": {"below": -1.0}}],
+                    "output_dir": str(tmp_path / "out"),
+                    "learning_rate": 1e-3,
+                    "per_device_train_batch_size": 4,
+                    "max_steps": 3,
+                    "progress": False,
+                },
+                "device": {"device": "cpu"},
+            }
+        )
+    )
+    assert result.steps == 3
+    assert (tmp_path / "out" / "final" / "new_tuner.safetensors").is_file()
 
 
 @pytest.mark.parametrize("native", [False, True])

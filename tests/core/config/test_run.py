@@ -239,7 +239,7 @@ def test_plugins_of_the_file_are_loaded_from_its_folder(tmp_path: Path) -> None:
         "from swift.core.config.schema import Config\n"
         "class MineConfig(Config):\n"
         "    margin: float = 0.5\n"
-        "register_objective('mine', config=MineConfig)(dict)\n",
+        "register_objective('mine', config=MineConfig)(lambda config, context: None)\n",
         encoding="utf-8",
     )
     path = tmp_path / "run.yaml"

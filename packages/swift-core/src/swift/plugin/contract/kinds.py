@@ -169,10 +169,10 @@ CONTRACTS: dict[str, Contract] = {
         ),
         Contract(
             "model",
-            "model: {model_id: NAME}",
-            "a torch module that takes input_ids and attention_mask, and whose output has logits",
+            "model: {model_id: NAME, architecture: {}, tokenizer_id: tiny/qwen3}",
+            "a transformers.PreTrainedModel; or is a class of them, its config_class of the model_type NAME",
             built=("config",),
-            extras=("dtype", "device", "seed", "head"),
+            extras=("dtype", "device", "seed"),
             methods=("forward", "parameters"),
         ),
         Contract(
