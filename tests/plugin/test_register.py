@@ -198,3 +198,9 @@ def test_module_by_name_and_module_that_is_missing() -> None:
     with pytest.raises(ConfigError, match=r"plugin no\.such cannot be imported") as caught:
         load_plugins(["no.such"])
     assert "installed module" in caught.value.remedy
+
+
+def test_module_that_registers_nothing() -> None:
+    sys.modules.pop("colorsys", None)
+    with pytest.raises(PluginError, match="'colorsys' registers nothing"):
+        load_plugins(PluginsConfig.model_validate({"load": "colorsys"}))

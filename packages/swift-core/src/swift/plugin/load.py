@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,6 +98,7 @@ def load_plugin(
         ConfigError, PluginError: the older version stays registered.
     """
     digest = plugin.digest()
+    imported_before = plugin.kind == "module" and plugin.item in sys.modules
     with registering(known.components if known is not None else []) as components:
         module: ModuleType | None = None
         if plugin.trust == "sandboxed":
@@ -104,9 +106,9 @@ def load_plugin(
         else:
             module = _load_trusted(plugin)
     named = components if plugin.kind != "native" else [_at(plugin, item) for item in components]
-    if plugin.kind == "python" and not named:
+    if plugin.kind != "native" and not named and not imported_before:
         raise PluginError(
-            f"plugin {str(plugin.path)!r} registers nothing",
+            f"plugin {_key(plugin)!r} registers nothing",
             'decorate a class or function: from swift.plugin import register_loss; @register_loss("NAME")',
         )
     loaded = Loaded(plugin, digest, named, module)
