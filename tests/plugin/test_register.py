@@ -203,4 +203,4 @@ def test_module_by_name_and_module_that_is_missing() -> None:
 def test_module_that_registers_nothing() -> None:
     sys.modules.pop("colorsys", None)
     with pytest.raises(PluginError, match="'colorsys' registers nothing"):
-        load_plugins(PluginsConfig.model_validate({"load": "colorsys"}))
+        load_plugins(["colorsys"])
