@@ -75,7 +75,7 @@ def test_loss_gets_the_extras_that_it_names_and_no_others() -> None:
     losses = made({"name": "curious"})
     assert losses.accept("model_outputs")
     assert not losses.accept("weights")
-    extras = {"batch": {"input_ids": 1}, "num_items_in_batch": 12, "model_outputs": "outputs"}
+    extras: dict[str, Any] = {"batch": {"input_ids": 1}, "num_items_in_batch": 12, "model_outputs": "outputs"}
     losses(*given(), attention_mask="mask", **extras)
     assert seen == extras
 
