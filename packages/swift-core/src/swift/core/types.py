@@ -121,8 +121,8 @@ class Predictions:
     Attributes:
         kind: which metrics can read it: those registered with this word as reads.
         predictions, references: aligned. tokens: ids [N] each. labels: logits [B, C] (regression: values
-            [B]), labels [B] or [B, C]. scores: scores and their relevance (0/1, or similarities), both [M], with
-            groups.
+            [B]), labels [B] or [B, C]. scores: scores and their relevance (0/1, or similarities), both
+            [M], with groups.
         groups: [M] number of the query that a score belongs to.
     """
 
