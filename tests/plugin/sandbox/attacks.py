@@ -257,6 +257,17 @@ def list_descriptors_of(pid):
 
 
 @attack
+def steal_descriptor_of(pid):
+    process = os.pidfd_open(int(pid))
+    return check(libc.syscall(438, process, 0, 0))
+
+
+@attack
+def list_mapped_files_of(pid):
+    return os.listdir(f"/proc/{pid}/map_files")
+
+
+@attack
 def raise_limits_of(pid):
     import resource
 
@@ -374,6 +385,34 @@ def read_kernel_log(_):
 @attack
 def read_inherited(descriptor):
     return os.pread(int(descriptor), 100, 0).decode()
+
+
+@attack
+def find_descriptors(_):
+    """Any that is open besides the streams and the channel, such as one to whoever started this process."""
+    channels = [each for each in gc.get_objects() if type(each).__name__ == "ChildChannel"]
+    known = {0, 1, 2, *(each._socket.fileno() for each in channels)}
+    found = []
+    for descriptor in set(range(256)) - known:
+        try:
+            os.read(descriptor, 0)  # refused by one that another attack opened with O_PATH
+        except OSError:
+            continue
+        found.append(descriptor)
+    if not found:
+        raise OSError(9, "no other descriptors")
+    return found
+
+
+@attack
+def signal_parent(_):
+    os.kill(os.getppid(), 0)
+    return "reached"
+
+
+@attack
+def read_memory_of_parent(_):
+    return read_memory(os.getppid())
 
 
 @attack

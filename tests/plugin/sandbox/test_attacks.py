@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from swift.plugin.sandbox import SandboxLimits, load_sandboxed
+from swift.plugin.sandbox.forkserver import fork_server
 
 ATTACKS = Path(__file__).with_name("attacks.py")
 NAMES = re.findall(r"^@attack\ndef (\w+)", ATTACKS.read_text(), re.MULTILINE)
@@ -24,7 +26,14 @@ NAMES = re.findall(r"^@attack\ndef (\w+)", ATTACKS.read_text(), re.MULTILINE)
 PRIVILEGED = {
     "unshare_namespaces", "mount", "load_bpf", "watch_page_faults", "read_kernel_log", "make_ring",
     "make_key", "set_attribute", "change_owner", "file_without_name", "ptrace", "read_memory",
-    "open_memory_of", "read_secret_with_openat2", "raw_clone",
+    "open_memory_of", "read_secret_with_openat2", "raw_clone", "read_memory_of_parent",
+    "steal_descriptor_of", "list_mapped_files_of",
+}  # fmt: skip
+AT_A_PROCESS = {
+    "kill_other", "kill_group", "queue_signal", "signal_by_descriptor", "own_signals_of_descriptor",
+    "ptrace", "read_memory", "read_environment_of", "read_command_of", "open_memory_of",
+    "list_descriptors_of", "steal_descriptor_of", "list_mapped_files_of", "raise_limits_of",
+    "change_priority_of", "change_cores_of",
 }  # fmt: skip
 SECRET = "the secret"
 
@@ -97,12 +106,7 @@ class World:
             "read_inherited": str(self.descriptor),
             "read_variable": "SWIFT_TEST_TOKEN",
         }
-        by_pid = {
-            "kill_other", "kill_group", "queue_signal", "signal_by_descriptor", "own_signals_of_descriptor",
-            "ptrace", "read_memory", "read_environment_of", "read_command_of", "open_memory_of",
-            "list_descriptors_of", "raise_limits_of", "change_priority_of", "change_cores_of",
-        }  # fmt: skip
-        return str(self.victim.pid) if name in by_pid else targets.get(name, str(self.secret))
+        return str(self.victim.pid) if name in AT_A_PROCESS else targets.get(name, str(self.secret))
 
     def untouched(self) -> bool:
         """Whether the files and the victim are as they were."""
@@ -165,6 +169,63 @@ def test_attacks_while_the_plugin_is_imported_gain_nothing(hostile: Parts, world
 def test_attack_gains_nothing(name: str, hostile: Parts, world: World) -> None:
     assert hostile["errno"](name, world.argument(name)) > 0
     assert world.untouched()
+
+
+@pytest.fixture(scope="module")
+def sibling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Another plugin's part, whose process has shared memory."""
+    file = tmp_path_factory.mktemp("sibling") / "sibling.py"
+    file.write_text(SIBLING)
+    (offer,) = load_sandboxed(file)
+    part = offer.target()
+    assert part(torch.ones(10), 0) == 10
+    yield part
+    part.process.close()
+
+
+SIBLING = """
+from swift.plugin import register_metric
+
+@register_metric("sum")
+def total(predictions, references):
+    return predictions.sum()
+"""
+
+
+@pytest.mark.parametrize("name", sorted(AT_A_PROCESS))
+def test_neither_the_zygote_nor_another_plugin_is_reached(name: str, hostile: Parts, sibling: Any) -> None:
+    zygote = fork_server().pid
+    assert _parent_of(sibling.process.pid) == _parent_of(hostile["errno"].process.pid) == zygote
+    for pid in (zygote, sibling.process.pid):
+        assert hostile["errno"](name, str(pid)) > 0
+    assert sibling(torch.ones(20), 0) == 20
+    assert fork_server().pid == zygote
+
+
+def test_a_plugin_holds_nothing_of_the_zygote_or_of_another_plugin(hostile: Parts, sibling: Any) -> None:
+    """Seen from outside: descriptors, shared memory, environment, command line."""
+    zygote = fork_server().pid
+    assert zygote is not None
+    one, other = hostile["errno"].process.pid, sibling.process.pid
+    sockets = [_open_files(pid, "socket:") for pid in (zygote, one, other)]
+    assert [len(found) for found in sockets] == [1, 1, 1]
+    assert len(set.union(*sockets)) == 3
+    assert not _open_files(one, "/memfd:") | _open_files(zygote, "/memfd:")
+    assert "swift-sandbox" in Path(f"/proc/{other}/maps").read_text()
+    for pid in (zygote, one):
+        assert "swift-sandbox" not in Path(f"/proc/{pid}/maps").read_text()
+    for pid in (zygote, one, other):
+        assert SECRET.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+        assert b"hostile.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _open_files(pid: int, kind: str) -> set[str]:
+    files = (str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir())
+    return {file for file in files if file.startswith(kind)}
 
 
 @pytest.mark.parametrize("name", ["read_through_symlink", "write_through_symlink"])

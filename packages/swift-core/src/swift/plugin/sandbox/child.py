@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
-import json
 import os
 import random
-import signal
 import socket
 import sys
 import tempfile
@@ -17,7 +16,6 @@ import torch
 
 from swift.core.errors import SandboxError
 from swift.plugin.sandbox.channel import ChannelClosed, ChildChannel
-from swift.plugin.sandbox.kernel import PR_SET_PDEATHSIG, prctl
 from swift.plugin.sandbox.landlock import restrict
 from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.malloc import keep_freed_memory
@@ -31,49 +29,46 @@ from swift.plugin.sandbox.seccomp import install_filter
 from swift.plugin.sandbox.serve import Server
 
 
-def main(facts: str) -> None:
+def main(descriptor: int) -> None:
     """Serve one plugin until the run closes the channel.
 
     Args:
-        facts: what spawn() says, as JSON.
+        descriptor: of the channel; the first message says what to serve and within which limits.
     """
-    given = json.loads(facts)
-    die_with(given["parent"])
-    connection = socket.socket(fileno=given["channel"])
+    channel = ChildChannel(socket.socket(fileno=descriptor))
+    _, given = channel.receive()
     limits = SandboxLimits(**given["limits"])
     native = {name: Path(file) for name, file in given["native"].items()}
-    channel = ChildChannel(connection)
     server = Server(channel, Path(given["path"]), native)
-    warm_up(given["scratch"])
+    settle(given["scratch"])
     try:
-        abi = lock_down([server.path, *native.values()], Path(given["scratch"]), limits, given["channel"])
+        abi = lock_down([server.path, *native.values()], Path(given["scratch"]), limits, descriptor)
     except (SandboxError, OSError) as error:
         channel.send(0, {"refused": str(error)})
         return
     channel.send(0, {"ready": abi})
-    try:
+    with contextlib.suppress(ChannelClosed):
         server.run()
-    except ChannelClosed:
-        os._exit(0)  # the plugin's own exit handlers have nobody to serve
 
 
-def die_with(parent: int) -> None:
-    """Let the kernel kill this process when the run ends, however it ends."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)  # it ended before
-
-
-def warm_up(scratch: str) -> None:
-    """Do once what loads files, so that it need not be allowed later; and seed every generator."""
+def warm_up() -> None:
+    """Do once, in the zygote, what loads files or takes long; and seed every generator."""
     faulthandler.enable()
-    tempfile.tempdir = scratch  # finding one would remove files, which is not allowed
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # threads do not survive a fork
     inputs = torch.zeros(2, 2, requires_grad=True)
     torch.nn.functional.cross_entropy(inputs, torch.tensor([0, 1])).backward()  # type: ignore[no-untyped-call]
     keep_freed_memory()
+    require_single_thread()
+
+
+def settle(scratch: str) -> None:
+    """Make the scratch folder the place where the plugin is and where it keeps files."""
+    os.chdir(scratch)
+    os.environ["HOME"] = os.environ["TMPDIR"] = scratch
+    tempfile.tempdir = scratch  # finding one would remove files, which is not allowed
 
 
 def lock_down(files: list[Path], scratch: Path, limits: SandboxLimits, channel: int) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift.core.errors import SandboxError
+from swift.plugin.sandbox.forkserver import fork_server
 from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.offers import SANDBOXED_KINDS, Offer, parse_offer
 from swift.plugin.sandbox.require import require_sandbox
@@ -32,7 +33,8 @@ def load_sandboxed(
             that cannot leave the run's process.
     """
     require_sandbox()
-    from swift.plugin.sandbox.process import SandboxProcess  # loads torch, unlike this module
+    fork_server().prepare()
+    from swift.plugin.sandbox.process import SandboxProcess  # loads torch, as the zygote does meanwhile
 
     files = {name: file.resolve() for name, file in (native or {}).items()}
     process = SandboxProcess(path.resolve(), limits or SandboxLimits(), files)

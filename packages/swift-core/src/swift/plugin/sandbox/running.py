@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import time
 import weakref
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from swift.plugin.sandbox.channel import Message, ParentChannel
+from swift.plugin.sandbox.forked import Forked
 from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.placement import Placement
 from swift.plugin.sandbox.scratch import ScratchMeter
@@ -66,10 +66,7 @@ class Running:
 
     def wait(self, seconds: float) -> int | None:
         """Its status once it has ended, None if it does not."""
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
+        return self.process.wait(seconds)
 
     def end(self) -> str:
         """Kill the process, reap it, remove its folder; what it printed last."""
@@ -83,14 +80,15 @@ class Running:
         """Close this fork's copies of the descriptors, and leave the process to its owner."""
         self._clean.detach()
         self._channel.close()
+        self.process.disown()
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    process.kill()  # does nothing to one that has been reaped
+def _kill(process: Forked) -> None:
+    process.kill()
     process.wait()
 
 
-def _clean_up(owner: int, process: subprocess.Popen[bytes], scratch: Path) -> None:
+def _clean_up(owner: int, process: Forked, scratch: Path) -> None:
     if os.getpid() == owner:
         _kill(process)
         shutil.rmtree(scratch, ignore_errors=True)
