@@ -213,7 +213,7 @@ def test_rows_of_a_format_share_one_rendering(tokenizer: Any) -> None:
         for n in range(3)
     ]
     encoded = template.encode(rows)
-    assert next(iter(template._shapes.values()))[1] is not None  # type: ignore[index]
+    assert next(iter(template.shapes.known.values()))[1] is not None  # type: ignore[index]
     slow = [tokenizer.decode(each.input_ids) for each in encoded]
     assert slow == [
         tokenizer.apply_chat_template(

@@ -255,7 +255,9 @@ def test_rows_without_weights_keep_the_fast_path(tokenizer: Any) -> None:
     template = ChatTemplate(tokenizer, max_length=99)
     rows = [[USER, answer("Ho")], [USER, answer("Hm", loss=0.5)], [USER, answer("Hn", loss=True)]]
     template.encode([Conversation(messages=turns) for turns in rows])
-    planned = {learn[1]: shape[1] is not None for (_, learn, *_), shape in template._shapes.items() if shape}
+    planned = {
+        learn[1]: shape[1] is not None for (_, learn, *_), shape in template.shapes.known.items() if shape
+    }
     assert planned == {1: True, 0.5: False}
 
 

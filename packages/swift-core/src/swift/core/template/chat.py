@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from swift.core.errors import ConfigError, DataError
 from swift.core.template.agent.convert import plain_conversation
 from swift.core.template.agent.format import AgentFormat
-from swift.core.template.constants import analyse
 from swift.core.template.loss_scale.apply import Weigher
 from swift.core.template.loss_scale.scales import LossScales
 from swift.core.template.media import MediaFamily, expand, has_media
-from swift.core.template.plan import Plan, plan_tokens
+from swift.core.template.plan import Plan
 from swift.core.template.related import RELATED_TASKS, related_requests, related_sample
-from swift.core.template.render import HIDDEN, Rendered, Renderer, RenderError
+from swift.core.template.render import Rendered, Renderer, RenderError
 from swift.core.template.request import LossTurns, Request, last_assistant, requests_of
-from swift.core.template.shape import Guard, Shape, compile_shape
+from swift.core.template.shapes import ShapeMemory
 from swift.core.template.spans import closing_pattern, render_with_spans
 from swift.core.template.special import SpecialTokens
 from swift.core.template.tokens import Tokens, tokenise, tokenise_slowly
 from swift.core.template.tools import has_tools
 from swift.core.template.truncate import EncodeStatistics, Truncation, fit, is_learned
-from swift.core.template.words import WordMemory, has_safe_cuts
 from swift.core.types import Conversation, Encoded, Task
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
-
-_SIMPLE_KEYS = frozenset({"role", "content", *HIDDEN})
-MOST_SHAPES = 4096
 
 
 class ChatTemplate:
@@ -83,9 +77,7 @@ class ChatTemplate:
         placeholder = media.placeholder if media is not None else ""
         self._weigher = Weigher(self.scales, self.renderer, self.closing, placeholder, task)
         self.backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
-        self.memory = WordMemory(self.backend) if self.backend and has_safe_cuts(self.backend) else None
-        self._shapes: dict[Any, tuple[Shape, Plan | None] | None] = {}
-        self._guard: Guard | None = None
+        self.shapes = ShapeMemory(tokenizer, self.renderer, self._weigher, self.closing)
         self._special: SpecialTokens | None = None
         if task not in ("text", "seq_cls", "embedding"):  # those two may need no turns
             self.renderer.source()
@@ -118,16 +110,15 @@ class ChatTemplate:
         planned: dict[Plan, tuple[list[int], list[list[str]]]] = {}
         rendered: list[tuple[int, Rendered]] = []
         for number, request in enumerate(requests):
-            contents = _plain_contents(request)
-            found = self._shape(request) if contents is not None else None
-            if found is None or contents is None or not self._exchangeable(contents):
+            found = self.shapes.find(request)
+            if found is None:
                 rendered.append((number, self._render(request, tensors)))
-            elif found[1] is None:
-                rendered.append((number, self._weigher.weigh(request, found[0].render(contents))))
+            elif found.plan is None:
+                rendered.append((number, self._weigher.weigh(request, found.shape.render(found.contents))))
             else:
-                numbers, rows = planned.setdefault(found[1], ([], []))
+                numbers, rows = planned.setdefault(found.plan, ([], []))
                 numbers.append(number)
-                rows.append(contents)
+                rows.append(found.contents)
         for plan, (numbers, rows) in planned.items():
             for number, tokens in zip(numbers, plan.encode(rows), strict=True):
                 results[number] = tokens
@@ -157,41 +148,6 @@ class ChatTemplate:
         self.backend.no_truncation()
         self.backend.no_padding()
         return tokenise(self.backend, rows) if rows else []
-
-    def _shape(self, request: Request) -> tuple[Shape, Plan | None] | None:
-        roles = tuple([message["role"] for message in request.messages])
-        today = datetime.date.today() if analyse(self.renderer.source()).dated else None
-        key = (roles, request.learn, request.generation_prompt, today)
-        try:
-            return self._shapes[key]
-        except KeyError:
-            if len(self._shapes) >= MOST_SHAPES:
-                self._shapes.clear()
-        found = self._shapes[key] = self._compile(roles, request)
-        return found
-
-    def _compile(self, roles: tuple[str, ...], request: Request) -> tuple[Shape, Plan | None] | None:
-        constants = analyse(self.renderer.source())
-        if not constants.exchangeable:
-            return None
-        shape = compile_shape(
-            self.renderer,
-            roles,
-            self._weigher.asked(request),
-            self.closing,
-            generation_prompt=request.generation_prompt,
-        )
-        if shape is None or list(shape.slots) != sorted(shape.slots):
-            return None
-        if self.memory is None or self.backend is None or self._weigher.applies(request):
-            return shape, None
-        return shape, plan_tokens(shape, self.backend, self.memory)
-
-    def _exchangeable(self, contents: list[str]) -> bool:
-        if self._guard is None:
-            added = [token.content for token in self.tokenizer.added_tokens_decoder.values()]
-            self._guard = Guard(analyse(self.renderer.source()), added)
-        return self._guard.admits(contents)
 
     def _render(self, request: Request, tensors: dict[int, dict[str, torch.Tensor]]) -> Rendered:
         row = request.conversation
@@ -319,17 +275,3 @@ def _prompt_columns(row: Conversation) -> dict[str, Any]:
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     return [*tokenizer.all_special_tokens, *added]
-
-
-def _plain_contents(request: Request) -> list[str] | None:
-    """The contents, when nothing else in the row can influence its rendering."""
-    row = request.conversation
-    if not request.messages or row.tools or row.images or row.videos or row.audios:
-        return None
-    contents = []
-    for message in request.messages:
-        content = message["content"]
-        if not isinstance(content, str) or (len(message) > 2 and not message.keys() <= _SIMPLE_KEYS):
-            return None
-        contents.append(content)
-    return contents
