@@ -27,7 +27,7 @@ from swift.core.types import Task
 WITHOUT_EFFECT = frozenset({"cache_dir", "group_by_length", "packing", "padding_free", "streaming"})
 """Keys of the data section that change no sample; every other one takes part, new ones too."""
 
-RUN_TIME = frozenset({"tokenizer", "media", "statistics", "renderer", "closing", "backend", "memory"})
+RUN_TIME = frozenset({"tokenizer", "media", "statistics", "renderer", "closing", "backend", "shapes"})
 """What a template holds beside its settings: it follows from the tokenizer, or serves rows with media, which
 are never kept."""
 
