@@ -271,6 +271,20 @@ def test_data_that_changes_while_it_is_read_is_not_kept(
     assert not (tmp_path / "cache" / "one").exists()
 
 
+def test_what_has_no_fingerprint_any_more_is_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = iter(["one"])
+
+    def key() -> str:
+        for name in keys:
+            return name
+        raise NotStorable("no fingerprint covers it")
+
+    assert cache.fetch(tmp_path / "cache", key, lambda: {"x": 1}).value == {"x": 1}
+    assert "not kept: no fingerprint covers it" in capsys.readouterr().err
+
+
 def test_media_are_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = np.arange(3, dtype=np.int32)
     dataset = EncodedDataset([Encoded(ids, ids, media={"pixels": torch.zeros(2)})])

@@ -212,3 +212,5 @@ def test_the_seed_decides_the_mixture(tmp_path: Path, tokenizer: PreTrainedToken
 def test_weights_must_fit(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ConfigError, match=r"data\.weights"):
         build(tokenizer, dataset_name=write(tmp_path / "a.jsonl", 3), weights=[1, 1])
+    with pytest.raises(ConfigError, match=r"data\.weights is \[nan\]"):
+        build(tokenizer, dataset_name=str(tmp_path / "a.jsonl"), weights=[float("nan")])

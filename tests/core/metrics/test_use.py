@@ -13,7 +13,7 @@ import torch
 from swift.core.config.named import Named
 from swift.core.config.run import run_from_dict
 from swift.core.errors import ConfigError, PluginError, RegistryError
-from swift.core.metrics.check import check_metrics
+from swift.core.metrics.check import check_labels, check_metrics
 from swift.core.metrics.use import Metrics, named_values
 from swift.core.registry import metrics
 from swift.core.train.evaluate import evaluate_loss
@@ -52,6 +52,33 @@ def test_refused_before_anything_is_loaded(wanted: Any, train: Any, error: Any, 
         check_metrics(run_of(wanted, **train))
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "stage", "words"),
+    [
+        ("f1", {"average": "foo"}, "seq_cls", ["'f1'", "'foo'", "macro"]),
+        ("accuracy", {"threshold": 1.5}, "seq_cls", ["threshold=1.5"]),
+        ("ndcg", {"k": 0}, "reranker", ["'ndcg'", "'k'"]),
+        ("bleu", {"tokenize": "nosuch"}, "sft", ["'bleu'", "nosuch"]),
+    ],
+)
+def test_arguments_are_tried_before_training(
+    name: str, config: dict[str, Any], stage: str, words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Metrics([Named(name=name, config=config)], stage, LiveParts())
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_metrics_of_the_other_sort_of_labels_are_refused_before_training() -> None:
+    with pytest.raises(ConfigError, match=r"'accuracy' compares classes.*predicts numbers\n.*mse, pearson"):
+        check_labels(["accuracy"], "regression")
+    with pytest.raises(ConfigError, match=r"'mse' compares numbers.*predicts classes\n.*accuracy, f1"):
+        check_labels(["accuracy", "mse"], "multi_label_classification")
+    check_labels(["accuracy", "f1"], "single_label_classification")
+    check_labels(["spearman", "mrr"], None)
 
 
 def test_what_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

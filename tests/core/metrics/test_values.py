@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -54,10 +55,12 @@ def test_numbers() -> None:
         math.sqrt(3) / 2
     )
     assert pearson(torch.ones(3), true[:3]) == 0.0, "a constant says nothing"
-    with pytest.raises(ConfigError, match="'accuracy' counts classes"):
+    with pytest.raises(ConfigError, match="'accuracy' compares classes"):
         accuracy(predicted, true)
     with pytest.raises(ConfigError, match="'mse' compares numbers"):
         mse(LOGITS, torch.tensor([0, 1, 2, 0]))
+    with pytest.raises(ConfigError, match=r"threshold=1\.5"):
+        accuracy(LOGITS, torch.tensor([0, 1, 2, 0]), threshold=1.5)
 
 
 def test_rankings() -> None:
@@ -74,10 +77,16 @@ def test_rankings() -> None:
 
 def test_equal_scores_earn_nothing() -> None:
     assert mrr(torch.zeros(4), torch.tensor([1.0, 0, 0, 0])) == 0.25
-    with pytest.raises(DataError, match="'mrr' needs queries with a relevant document"):
+    with pytest.raises(DataError, match="'mrr' ranks a relevant document among others"):
         mrr(torch.zeros(2), torch.zeros(2))
-    with pytest.raises(DataError, match="several documents"):
-        ndcg(torch.zeros(1), torch.ones(1))
+
+
+@pytest.mark.parametrize("metric", [mrr, ndcg])
+def test_a_document_alone_says_nothing(metric: Callable[..., float]) -> None:
+    with pytest.raises(DataError, match="among others"):
+        metric(torch.zeros(2), torch.ones(2), torch.tensor([0, 1]))
+    with_one_more = metric(torch.tensor([0.1, 0.9, 5.0]), torch.tensor([1.0, 0, 1]), torch.tensor([0, 0, 1]))
+    assert with_one_more == metric(torch.tensor([0.1, 0.9]), torch.tensor([1.0, 0.0]), torch.tensor([0, 0]))
 
 
 def test_exact_match_ignores_white_space_around() -> None:
@@ -124,11 +133,11 @@ def test_queries_are_numbered_through_batches_and_ranks() -> None:
         return Predictions("scores", torch.tensor(scores), torch.tensor(relevance), torch.tensor(groups))
 
     gathered = Gathered()
-    gathered.add(part([1.0, 0.0, 0.5], [1.0, 0.0, 1.0], [0, 0, 1]))
+    gathered.add(part([1.0, 0.0, 0.5, 0.4], [1.0, 0.0, 1.0, 0.0], [0, 0, 1, 1]))
     gathered.add(part([0.2, 0.4], [1.0, 0.0], [0, 0]))
     other = [part([9.0], [0.0], [0])]
     whole = gathered.whole(lambda own: [own, other])
-    assert whole.groups is not None and whole.groups.tolist() == [0, 0, 1, 2, 2, 3]
+    assert whole.groups is not None and whole.groups.tolist() == [0, 0, 1, 1, 2, 2, 3]
     assert mrr(whole.predictions, whole.references, whole.groups) == pytest.approx((1 + 1 + 1 / 2) / 3)
     with pytest.raises(ConfigError, match="predicts nothing"):
         gathered.add(None)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from swift.core.config.named import Weighted, losses_of
-from swift.core.errors import PluginError, RegistryError
+from swift.core.errors import ConfigError, PluginError, RegistryError
 from swift.core.objectives.components import CausalLMConfig
 from swift.core.objectives.losses import Losses
 from swift.core.registry import REGISTRIES
@@ -132,3 +132,31 @@ def test_loss_type_in_yaml() -> None:
         CausalLMConfig.model_validate({"loss_type": [{"name": "a", "weight": 0}]})
     with pytest.raises(RegistryError, match="unknown loss 'no_such_loss'"):
         made({"name": "no_such_loss"})
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("mse", "tokens"),
+        ("infonce", "classes"),
+        ("listwise", "regression"),
+        ("cross_entropy", "regression"),
+        ("cross_entropy", "lists"),
+        ("label_smoothing", "pairs"),
+    ],
+)
+def test_a_loss_of_another_form_is_refused(name: str, layout: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' reads .*gives '{layout}'"):
+        Losses([Weighted(name=name)], LiveParts(), layout)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "layout"),
+    [
+        ("contrastive", {"margin": "x"}, "pairs"),
+        ("infonce", {"temperature": 0}, "candidates"),
+    ],
+)
+def test_arguments_are_tried_before_training(name: str, config: dict[str, Any], layout: str) -> None:
+    with pytest.raises(PluginError, match=name):
+        Losses([Weighted(name=name, config=config)], LiveParts(), layout)

@@ -157,3 +157,9 @@ def test_an_encoded_data_set_keeps_labels_and_other_texts_of_every_row() -> None
     assert [[o.input_ids.tolist() for o in kept[i].others] for i in range(3)] == [[[7], [8, 9]], [], [[10]]]
     assert [o.label for i in range(3) for o in kept[i].others] == [1, 0, 0.5]
     assert [kept[i].label for i in range(3)] == [None, None, 2]
+
+
+def test_a_similarity_is_a_finite_number() -> None:
+    for score in ("high", float("nan")):
+        with pytest.raises(DataError, match=r"rows\.jsonl:1: column 'score' holds"):
+            to_conversation({"sentence1": "q", "sentence2": "p", "score": score}, "rows.jsonl:1")

@@ -234,6 +234,9 @@ def test_what_cannot_be_learned(
 def test_yes_and_no_are_one_token_each(train: Train, write: Write, related: list[Row]) -> None:
     with pytest.raises(ConfigError, match=r"train\.yes_token is 'yes', which is 2 tokens"):
         train("generative_reranker", write(related[:20]), data={"max_length": 400})
+    same = {"yes_token": "a", "no_token": "a"}
+    with pytest.raises(ConfigError, match="are both 'a'"):
+        train("generative_reranker", write(related[:20]), data={"max_length": 400}, train=same)
 
 
 def test_a_head_of_another_width_is_not_replaced_silently(

@@ -169,6 +169,9 @@ def test_lisa_is_for_full_training(sections: Sections, tmp_path: Path) -> None:
     lisa = {"name": "lisa", "config": {"active_layers": 99}}
     with pytest.raises(ConfigError, match="active_layers=99 of"):
         trained(sections, tmp_path / "many", callbacks=lisa)
+    lisa = {"name": "lisa", "config": {"layers": 1}}
+    with pytest.raises(ConfigError, match=r"layers=1\s[\s\S]*active_layers says how many"):
+        trained(sections, tmp_path / "path", callbacks=lisa)
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,12 @@ def _made_and_kept(
     entry: Path, refusal: Path, key: Callable[[], str], make: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     value = make()
-    if key() == entry.name:
+    try:
+        unchanged = key() == entry.name
+    except NotStorable as reason:
+        say(f"data: encoded samples are not kept: {reason}")
+        return value
+    if unchanged:
         _keep(entry, refusal, value)
     else:
         say("data: a data set changed while it was read, so its samples are not kept")

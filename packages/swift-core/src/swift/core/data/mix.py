@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, Literal, TypeVar
 
@@ -143,9 +144,10 @@ def checked_weights(weights: Sequence[float], count: int) -> list[float]:
     """Weights as probabilities.
 
     Raises:
-        ConfigError: not one weight a data set, a negative one, or all zero.
+        ConfigError: not one weight a data set, a negative or infinite one, or all zero.
     """
-    if len(weights) != count or min(weights) < 0 or sum(weights) <= 0:
+    usable = all(math.isfinite(weight) and weight >= 0 for weight in weights)
+    if len(weights) != count or not usable or sum(weights) <= 0:
         raise ConfigError(
             f"data.weights is {list(weights)} for {count} data sets",
             "give one weight >= 0 for each entry of data.dataset_name, not all zero",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from typing import Any
 
 from swift.core.config.run import RunConfig
 from swift.core.errors import ConfigError
-from swift.core.metrics.components import PACKAGES
+from swift.core.metrics.components import LABELS, PACKAGES
 from swift.core.registry import Component, metrics, objectives
 
 TEXTS = "texts"
@@ -48,6 +49,30 @@ def kind_read(component: Component, objective_name: str) -> str:
         f"the {component.described('metric')} reads {' or '.join(readable)}, and the objective "
         f"{objective_name!r} predicts {' and '.join(offered) or 'nothing that metrics read'}",
         f"metrics for it: {', '.join(fitting) or 'none'}",
+    )
+
+
+def check_labels(names: Iterable[str], problem_type: str | None) -> None:
+    """Metrics of classes for classes, of numbers for numbers.
+
+    Args:
+        problem_type: what the labels of the data are; None where the run has none.
+
+    Raises:
+        ConfigError: a metric of the other sort.
+    """
+    given = "numbers" if problem_type == "regression" else "classes"
+    for name in names if problem_type is not None else ():
+        if (understood := dict(metrics.get(name).attributes).get(LABELS)) not in (None, given):
+            raise other_labels(name, understood, given)
+
+
+def other_labels(name: str, understood: str, given: str) -> ConfigError:
+    """The error of a metric that is fed the other sort of labels."""
+    fitting = [each.name for each in metrics.all() if dict(each.attributes).get(LABELS) == given]
+    return ConfigError(
+        f"the metric {name!r} compares {understood}, and this run predicts {given}",
+        f"metrics of {given}: {', '.join(sorted(fitting))}; train.problem_type says what labels are",
     )
 
 

@@ -11,6 +11,7 @@ def mrr(predictions: Tensor, references: Tensor, groups: Tensor | None = None) -
     """Mean over queries of 1 / rank of the best relevant document (Voorhees, TREC-8 1999).
 
     An irrelevant document with the same score counts as ranked above, so equal scores for all earn nothing.
+    Queries with one document are left out.
 
     Args:
         predictions: scores [M].
@@ -18,7 +19,7 @@ def mrr(predictions: Tensor, references: Tensor, groups: Tensor | None = None) -
         groups: [M] number of the query.
 
     Raises:
-        DataError: no query has a relevant document.
+        DataError: no query has a relevant document beside another one.
     """
     ranks = [
         1 + int((scores[relevance <= 0] >= scores[relevance > 0].max()).sum())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from swift.core.errors import DataError
 from swift.core.metrics.rankings import rankings
 
 
@@ -24,8 +23,6 @@ def ndcg(predictions: Tensor, references: Tensor, groups: Tensor | None = None, 
     """
     from sklearn.metrics import ndcg_score
 
-    queries = [pair for pair in rankings("ndcg", predictions, references, groups) if len(pair[0]) > 1]
-    if not queries:
-        raise DataError("the metric 'ndcg' needs queries with several documents", "hold out such rows")
+    queries = rankings("ndcg", predictions, references, groups)
     values = [ndcg_score(relevance[None], scores[None], k=k) for scores, relevance in queries]
     return float(sum(values) / len(values))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from swift.core.errors import ConfigError
+from swift.core.metrics.check import other_labels
 
 Floats = npt.NDArray[np.float64]
 
@@ -18,8 +18,5 @@ def checked(metric: str, predictions: Tensor, references: Tensor) -> tuple[Float
         ConfigError: classes instead of numbers.
     """
     if predictions.shape != references.shape or not references.is_floating_point():
-        raise ConfigError(
-            f"the metric {metric!r} compares numbers, and this run predicts classes",
-            "use accuracy or f1, or set train.problem_type=regression",
-        )
+        raise other_labels(metric, "numbers", "classes")
     return predictions.double().flatten().numpy(), references.double().flatten().numpy()

@@ -16,7 +16,9 @@ Floats = npt.NDArray[np.float64]
 def rankings(
     metric: str, scores: Tensor, relevance: Tensor, groups: Tensor | None
 ) -> list[tuple[Floats, Floats]]:
-    """Scores and relevances of each query that has a relevant document.
+    """Scores and relevances of each query that has a relevant document beside another one.
+
+    A document alone is first whatever its score.
 
     Args:
         metric: whom errors name.
@@ -24,14 +26,14 @@ def rankings(
         groups: [M] number of the query; None when all belong to one.
 
     Raises:
-        DataError: no query has a relevant document.
+        DataError: there is no such query.
     """
     numbers = np.zeros(len(scores), dtype=np.int64) if groups is None else groups.numpy()
-    found = [pair for pair in _split(scores, relevance, numbers) if (pair[1] > 0).any()]
+    found = [pair for pair in _split(scores, relevance, numbers) if len(pair[1]) > 1 and (pair[1] > 0).any()]
     if not found:
         raise DataError(
-            f"the metric {metric!r} needs queries with a relevant document, and the held-out rows have none",
-            "hold out rows with positives",
+            f"the metric {metric!r} ranks a relevant document among others, and no held-out row has that",
+            "write all documents of a query into one row: query, documents: [...], labels: [1, 0, ...]",
         )
     return found
 

@@ -9,10 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from swift.core.config.named import Named
-from swift.core.errors import PluginError
+from swift.core.errors import ConfigError, PluginError, SwiftError
 from swift.core.metrics.check import TEXTS, kind_read
 from swift.core.registry import Component, metrics
 from swift.core.types import Predictions
+from swift.plugin.contract.rehearse.metric import rehearse_metric
 from swift.plugin.contract.signature import accepted_extras
 from swift.plugin.live import LiveParts
 from swift.plugin.slot import Slot
@@ -30,7 +31,7 @@ class Metrics:
 
     Raises:
         RegistryError, PluginError: a metric that does not exist or cannot be built.
-        ConfigError: the objective predicts nothing that it reads.
+        ConfigError: the objective predicts nothing that it reads, or the metric fails with its arguments.
     """
 
     def __init__(self, named: Sequence[Named], objective_name: str, parts: LiveParts) -> None:
@@ -40,6 +41,7 @@ class Metrics:
             kind = kind_read(metrics.get(each.name), objective_name)
             # without a word to other ranks: all are fed the same values, or rank 0 alone is fed
             slot = parts.slot(metrics, each.name, each.config, check_value, call_metric, any_rank=bool)
+            check_arguments(slot)
             (self.of_texts if kind == TEXTS else self.of_predictions).append(slot)
 
     def predicted(self, values: Predictions) -> dict[str, float]:
@@ -52,6 +54,24 @@ class Metrics:
     ) -> dict[str, float]:
         """Figures of generated texts."""
         return _figures(self.of_texts, predictions, references, extras)
+
+
+def check_arguments(slot: Slot) -> None:
+    """Try a metric of an installed package with the arguments that YAML gives it, on synthetic values.
+
+    Raises:
+        ConfigError: it fails with them.
+    """
+    if not slot.config or slot.component.place:
+        return
+    try:
+        rehearse_metric(slot.part, slot.component)
+    except SwiftError as error:
+        reason = error.__cause__ or error.problem
+        raise ConfigError(
+            f"eval.metrics gives {slot.name!r} the arguments {slot.config}: {reason}",
+            "correct them, or leave them out",
+        ) from error
 
 
 def call_metric(metric: Any, predictions: Any, references: Any, extras: Mapping[str, Any]) -> Any:

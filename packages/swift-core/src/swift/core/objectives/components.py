@@ -81,12 +81,14 @@ CROSS_ENTROPY = Component(
     name="cross_entropy",
     target="swift.core.objectives.losses:cross_entropy",
     summary="-log of the target's probability",
+    attributes=(("targets", "classes"),),
 )
 
 LABEL_SMOOTHING = Component(
     name="label_smoothing",
     target="swift.core.objectives.losses:LabelSmoothing",
     summary="cross-entropy with a share epsilon of the targets spread over all classes",
+    attributes=(("targets", "classes"),),
 )
 
 BINARY_CROSS_ENTROPY = Component(

@@ -17,7 +17,7 @@ from typing import Literal, cast, get_args
 
 from swift.core.config.named import Weighted
 from swift.core.errors import ConfigError
-from swift.core.registry import losses
+from swift.core.registry import Component, losses
 
 Form = Literal["pairs", "candidates", "lists"]
 
@@ -47,3 +47,27 @@ def form_of(terms: Sequence[Weighted], default: Form, allowed: Sequence[Form]) -
             f"losses of different forms cannot be added: {forms}", "choose losses that read the same inputs"
         )
     return cast("Form", next(iter(forms.values())))
+
+
+ALSO_READS: dict[str, tuple[Form, ...]] = {"multi_label": ("pairs",), "regression": ("pairs",)}
+"""Layouts of labels that a loss of pairs reads as well: inputs and targets have one shape."""
+
+CLASS_TARGETS = ("tokens", "classes", "candidates")
+"""Layouts whose targets are the numbers of classes: all that a loss with targets="classes" reads."""
+
+
+def check_form(component: Component, layout: str) -> None:
+    """Refuse a registered form that this layout of swift.plugin.contract.kinds does not have.
+
+    Raises:
+        ConfigError: the loss would compare what does not belong together.
+    """
+    facts = dict(component.attributes)
+    form = facts.get("form")
+    reads_targets = facts.get("targets") != "classes" or layout in CLASS_TARGETS
+    if reads_targets and form in (None, layout, *ALSO_READS.get(layout, ())):
+        return
+    raise ConfigError(
+        f"the {component.described('loss')} reads {form or 'classes'!r}, and this run gives {layout!r}",
+        "leave train.loss_type out for the usual loss; swift plugin list --kind loss shows the others",
+    )

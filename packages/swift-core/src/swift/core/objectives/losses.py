@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from swift.core.config.named import Weighted
 from swift.core.errors import PluginError
+from swift.core.objectives.loss_form import check_form
 from swift.core.registry import Component, losses
 from swift.core.types import Metric
 from swift.plugin.contract.loss_value import check_loss_value
@@ -71,20 +72,24 @@ class Losses:
     Args:
         terms: which losses, with weights and arguments.
         parts: where plugins may swap them.
-        layout: what they get, one of swift.plugin.contract.kinds.LAYOUTS; a plugin's loss is rehearsed on it.
+        layout: what they get, one of swift.plugin.contract.kinds.LAYOUTS; a plugin's loss, or one with
+            arguments, is rehearsed on it.
 
     Raises:
         RegistryError: a name that is not registered.
+        ConfigError: a loss registered for another form of inputs.
         PluginError: a loss that cannot be built, or breaks its contract in the rehearsal.
     """
 
     def __init__(self, terms: Sequence[Weighted], parts: LiveParts, layout: str) -> None:
+        for named in terms:
+            check_form(losses.get(named.name), layout)
         self.terms = [
             Term(parts.slot(losses, term.name, term.config, check_loss, call_loss), term.weight)
             for term in terms
         ]
         for term in self.terms:
-            if term.slot.component.place:
+            if term.slot.component.place or term.slot.config:
                 rehearse(term.slot, layout)
 
     def accept(self, extra: str) -> bool:

@@ -13,11 +13,12 @@ from transformers.training_args import OptimizerNames
 
 from swift.core.config.run import RunConfig
 from swift.core.errors import ConfigError, did_you_mean
-from swift.core.registry import Registry, optimizers, schedulers
+from swift.core.registry import Registry, objectives, optimizers, schedulers
 from swift.core.train.arguments import learning_rate
 from swift.core.train.optimizer import check_optimizer
 from swift.core.train.reporting import EXTRAS, check_swanlab
 from swift.core.train.schedule import check_schedule
+from swift.plugin.nouns import objective_task
 
 NO_REPORT = ("none", "all")  # what transformers understands beside the names of its integrations
 
@@ -73,6 +74,26 @@ def _check_either(key: str, name: str, registry: Registry, theirs: list[str]) ->
         f"train.{key} is {name!r}, which is neither one of transformers nor a registered {registry.kind}",
         f"{did_you_mean(name, [*theirs, *registered])} (registered: {', '.join(registered) or 'none'}; "
         f"a plugin that registers one is named under plugins:)",
+    )
+
+
+TOKEN_TASKS = frozenset({"causal_lm", "text"})
+"""Tasks whose samples are alike: tokens, some of which are learned."""
+
+
+def check_task(run: RunConfig) -> None:
+    """An objective of a package learns from samples of its own task; a plugin's decides for itself.
+
+    Raises:
+        ConfigError: data.task_type makes samples of another sort.
+    """
+    component = objectives.get(run.objective_name)
+    wanted, chosen = objective_task(component), run.data.task_type
+    if component.place or chosen in (None, wanted) or TOKEN_TASKS.issuperset({chosen, wanted}):
+        return
+    raise ConfigError(
+        f"data.task_type is {chosen!r}, and train.stage={run.loop.stage} learns from {wanted!r} samples",
+        f"leave data.task_type out, or set train.stage={chosen if chosen in objectives else 'sft'}",
     )
 
 

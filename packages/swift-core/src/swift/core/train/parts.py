@@ -17,6 +17,7 @@ from swift.core.config.schema import ModelConfig
 from swift.core.console import say
 from swift.core.data.pipeline import Datasets, build_datasets
 from swift.core.errors import ConfigError
+from swift.core.metrics.check import check_labels
 from swift.core.metrics.use import Metrics
 from swift.core.models.attention import check_varlen
 from swift.core.models.heads import set_padding
@@ -77,11 +78,12 @@ def load_parts(run: RunConfig, device: torch.device, live: LiveParts | None = No
     target = component.load()
     settings, head = settle(target, run.objective, datasets)
     datasets.summary |= settled_keys(run.objective, settings)
+    check_labels((named.name for named in run.eval.metrics), getattr(settings, "problem_type", None))
+    metrics = Metrics(run.eval.metrics, run.objective_name, live)
     tuner = build_tuner(run)
     model = prepare_model(run, model_config, tuner, device, head, tokenizer.pad_token_id)
     context = objective_context(run, model_config, tokenizer, device, live, media)
     objective = build_noun(objectives, run.objective_name, settings, context)
-    metrics = Metrics(run.eval.metrics, run.objective_name, live)
     return Parts(model, processor, tokenizer, datasets, objective, tuner, metrics)
 
 

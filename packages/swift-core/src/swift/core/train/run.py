@@ -19,7 +19,7 @@ from swift.core.registry import optimizers, schedulers, strategies
 from swift.core.train.answers import measure_answers
 from swift.core.train.arguments import learning_rate, training_arguments, training_device
 from swift.core.train.callbacks.together import build_callbacks
-from swift.core.train.check import check_held_out, check_names
+from swift.core.train.check import check_held_out, check_names, check_task
 from swift.core.train.checkpoint import step_of
 from swift.core.train.describe import describe_data, resolved_values
 from swift.core.train.final import write_final
@@ -60,6 +60,7 @@ def _train(run: RunConfig, resume_from: Path | None) -> TrainResult:
     device = training_device(run)
     set_seed(run.loop.seed)
     check_names(run)
+    check_task(run)
     check_held_out(run)
     check_metrics(run)
     callbacks = build_callbacks(run.loop.callbacks)

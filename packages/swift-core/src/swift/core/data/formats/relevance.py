@@ -6,6 +6,7 @@ template's to decide.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from swift.core.data.formats.chat import openai
@@ -36,8 +37,10 @@ def scored_pair(row: dict[str, Any], origin: str) -> Conversation:
     """sentence1 and sentence2 with their similarity; a pair without one counts as related."""
     score = first_of(row, SCORES)
     value = row[score] if score else None
-    if value is not None and not isinstance(value, int | float):
-        raise DataError(f"{origin}: column {score!r} holds {value!r}", "write the similarity as a number")
+    if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+        raise DataError(
+            f"{origin}: column {score!r} holds {value!r}", "write the similarity as a finite number"
+        )
     return Conversation(
         messages=_turns(row["sentence1"], "sentence1", origin),
         positives=[_turns(row["sentence2"], "sentence2", origin)],

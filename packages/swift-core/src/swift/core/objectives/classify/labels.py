@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch import Tensor
 from swift.core.errors import ConfigError, DataError
 from swift.core.objectives.classify.config import ProblemType, SeqClsConfig
 from swift.core.types import Encoded
+
+UNQUESTIONED = 1000
+"""Classes that a label may ask for whatever the number of rows; more than rows are ids, not classes."""
 
 
 def settled(config: SeqClsConfig, samples: Iterable[Encoded] | None) -> SeqClsConfig:
@@ -32,7 +36,7 @@ def settled(config: SeqClsConfig, samples: Iterable[Encoded] | None) -> SeqClsCo
         return config
     rows = list(samples)
     problem = config.problem_type or _problem_type(rows)
-    width = config.num_labels or max(_width(row, problem) for row in rows)
+    width = config.num_labels or _inferred_width(rows, problem)
     for row in rows:
         check_label(row, problem, width)
     return config.model_copy(update={"problem_type": problem, "num_labels": width})
@@ -61,6 +65,8 @@ def check_label(sample: Encoded, problem: ProblemType, num_labels: int) -> None:
         )
     if not all(isinstance(number, int | float) for number in numbers):
         raise DataError(f"{origin}: label {label!r} is not a number", "regression needs numbers")
+    if not all(math.isfinite(number) for number in numbers):
+        raise DataError(f"{origin}: label {label!r} is not finite", "correct or remove the row")
     if len(numbers) != num_labels:
         raise DataError(
             f"{origin}: label {label!r} has {len(numbers)} entries for num_labels {num_labels}",
@@ -106,6 +112,17 @@ def _kind(row: Encoded) -> ProblemType:
 
 def _is_multi(label: Any) -> bool:
     return isinstance(label, list) and all(number in (0, 1) for number in label)
+
+
+def _inferred_width(rows: Sequence[Encoded], problem: ProblemType) -> int:
+    widest = max(rows, key=lambda row: _width(row, problem))
+    width = _width(widest, problem)
+    if width > max(len(rows), UNQUESTIONED):
+        raise DataError(
+            f"{widest.origin}: label {widest.label!r} means {width} classes, and there are {len(rows)} rows",
+            "number the classes 0, 1, 2, ... without gaps, or set train.num_labels",
+        )
+    return width
 
 
 def _width(row: Encoded, problem: ProblemType) -> int:

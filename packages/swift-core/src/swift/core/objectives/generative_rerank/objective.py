@@ -23,7 +23,7 @@ class GenerativeRerankerObjective(RerankerObjective):
     """score = logit(yes) - logit(no) of the token after the prompt; P(yes | yes or no) is its logistic.
 
     Raises:
-        ConfigError: yes_token or no_token is not one token of the tokenizer.
+        ConfigError: yes_token or no_token is not one token of the tokenizer, or both are the same.
     """
 
     task: ClassVar[Task] = "generative_reranker"
@@ -37,6 +37,11 @@ class GenerativeRerankerObjective(RerankerObjective):
         super().__init__(config, context)
         self.yes = token_of(context.tokenizer, "yes_token", config.yes_token)
         self.no = token_of(context.tokenizer, "no_token", config.no_token)
+        if self.yes == self.no:
+            raise ConfigError(
+                f"train.yes_token and train.no_token are both {config.no_token!r}",
+                "choose two words, or the score of every document is 0",
+            )
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """float32 [P]."""

@@ -44,6 +44,11 @@ class LISA(Callback):
                 f"the callback lisa has active_layers={active_layers} and interval={interval}",
                 "both are at least 1",
             )
+        if not isinstance(layers, str | None):
+            raise ConfigError(
+                f"the callback lisa has layers={layers!r}",
+                'layers is a path in the model, such as "model.layers"; active_layers says how many train',
+            )
         self.active_layers = active_layers
         self.interval = interval
         self.path = layers
