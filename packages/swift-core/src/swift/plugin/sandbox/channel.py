@@ -22,14 +22,10 @@ Message = dict[str, Any]
 HEADER = struct.Struct("<IQ")
 MAX_REQUEST = 2**31  # the parent's own data
 _READ = 1 << 18
-# Waking a sleeping process costs tens to hundreds of microseconds. So the run, which has nothing else to do,
-# looks for the answer of a short call all the time, and the plugin for the next call a little while. With one
-# core the other side could not work meanwhile.
-_MANY_CORES = len(os.sched_getaffinity(0)) > 1
-SPIN_FOR_ANSWER = 2e-3 if _MANY_CORES else 0.0  # seconds
-SPIN_FOR_CALL = 200e-6 if _MANY_CORES else 0.0
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _SPACE = socket.CMSG_SPACE(array.array("i").itemsize)  # for one descriptor
 _LOOK_EVERY = 0.1  # seconds between looks at other things while waiting
+_SOON = 0.05  # seconds within which a short call is answered
 
 
 class ChannelError(Exception):
@@ -46,7 +42,7 @@ def encode(number: int, message: Message) -> bytes:
     Raises:
         TypeError, ValueError: the message is not JSON.
     """
-    body = json.dumps(message, separators=(",", ":")).encode()
+    body = _ENCODER.encode(message).encode()
     return HEADER.pack(len(body), number) + body
 
 
@@ -72,13 +68,13 @@ class FrameReader:
         self.limit = limit
         self._pending = bytearray()
 
-    def take(self, piece: bytes) -> tuple[int, bytes | bytearray] | None:
+    def take(self, piece: bytes | memoryview) -> tuple[int, bytes] | None:
         """(number, body) once a frame is complete.
 
         Raises:
             ChannelError: it is longer than the limit.
         """
-        data: bytes | bytearray = piece
+        data: bytes | bytearray | memoryview = piece
         if self._pending:
             self._pending += piece
             data = self._pending
@@ -88,7 +84,7 @@ class FrameReader:
                 raise ChannelError(f"a message of {length:,} bytes, more than {self.limit:,}")
             end = HEADER.size + length
             if len(data) >= end:
-                body = data[HEADER.size : end]
+                body = bytes(data[HEADER.size : end])
                 self._pending = bytearray(data[end:])
                 return number, body
         if data is piece:
@@ -102,13 +98,24 @@ class ParentChannel:
     Args:
         output: read end of the pipe that is the plugin's stdout and stderr.
         look: called now and then while waiting; may raise to end the wait.
+        limit: bytes of an answer.
+        late: called once for a call that is not answered soon.
     """
 
-    def __init__(self, connection: socket.socket, output: int, look: Callable[[], None], limit: int) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        output: int,
+        look: Callable[[], None],
+        limit: int,
+        late: Callable[[], None] = lambda: None,
+    ) -> None:
         self._socket = connection
         self._output = output
         self._look = look
+        self._late = late
         self._reader = FrameReader(limit)
+        self._buffer = memoryview(bytearray(_READ))
         self._tail = b""
         connection.setblocking(False)
         os.set_blocking(output, False)
@@ -143,20 +150,23 @@ class ParentChannel:
             ChannelClosed: the other side is gone.
             ChannelError: it is not an answer to this call.
         """
-        spin_until = time.perf_counter() + SPIN_FOR_ANSWER
         frame = self._reader.take(b"")
+        seconds = _SOON
         while frame is None:
+            if not self._wait(select.POLLIN, deadline, seconds):
+                if seconds == _SOON:
+                    self._late()
+                seconds = _LOOK_EVERY
+                continue
             try:
-                piece = self._socket.recv(_READ)
+                size = self._socket.recv_into(self._buffer)
             except BlockingIOError:
-                if time.perf_counter() >= spin_until:
-                    self._wait(select.POLLIN, deadline)
                 continue
             except ConnectionResetError:
-                piece = b""
-            if not piece:
+                size = 0
+            if not size:
                 raise ChannelClosed("the channel is closed")
-            frame = self._reader.take(piece)
+            frame = self._reader.take(self._buffer[:size])
         if frame[0] != number:
             raise ChannelError(f"an answer to call {frame[0]} where {number} is due")
         return decode(frame[1])
@@ -171,15 +181,18 @@ class ParentChannel:
         self._socket.close()
         os.close(self._output)
 
-    def _wait(self, event: int, deadline: float) -> None:
+    def _wait(self, event: int, deadline: float, seconds: float = _LOOK_EVERY) -> bool:
+        """Wait for an event of the socket at most this long; whether it came."""
         remaining = deadline - time.perf_counter()
         if remaining <= 0:
             raise TimeoutError
         self._poll.register(self._socket, event)
-        ready = self._poll.poll(1000 * min(remaining, _LOOK_EVERY) + 1)
+        ready = self._poll.poll(1000 * min(remaining, seconds) + 1)
         if any(descriptor == self._output for descriptor, _ in ready):
             self._drain(pieces=1)  # one piece: a flood of output must not hide the answer or the deadline
+            ready = [each for each in ready if each[0] != self._output]
         self._look()
+        return bool(ready)
 
     def _drain(self, pieces: int = 16) -> None:
         for _ in range(pieces):
@@ -204,9 +217,7 @@ class ChildChannel:
         self.descriptors: list[int] = []
         self._socket = connection
         self._reader = FrameReader(MAX_REQUEST)
-        connection.setblocking(False)
-        self._poll = select.poll()
-        self._poll.register(connection, select.POLLIN)
+        self._buffer = memoryview(bytearray(_READ))
 
     def receive(self) -> tuple[int, Message]:
         """The next call; descriptors that came with it are appended to `descriptors`.
@@ -214,20 +225,14 @@ class ChildChannel:
         Raises:
             ChannelClosed: the run is gone.
         """
-        spin_until = time.perf_counter() + SPIN_FOR_CALL
         frame = self._reader.take(b"")  # one may have come together with the frame before it
         while frame is None:
-            try:
-                piece, beside, _, _ = self._socket.recvmsg(_READ, _SPACE)
-            except BlockingIOError:
-                if time.perf_counter() >= spin_until:
-                    self._poll.poll()
-                continue
-            if not piece:
+            size, beside, _, _ = self._socket.recvmsg_into([self._buffer], _SPACE)
+            if not size:
                 raise ChannelClosed("the channel is closed")
             for _, _, data in beside:
                 self.descriptors += array.array("i", data)
-            frame = self._reader.take(piece)
+            frame = self._reader.take(self._buffer[:size])
         return frame[0], decode(frame[1])
 
     def send(self, number: int, message: Message) -> None:
@@ -235,7 +240,4 @@ class ChildChannel:
         rest = memoryview(encode(number, message))
         descriptor = self._socket.fileno()
         while rest:
-            try:
-                rest = rest[os.write(descriptor, rest) :]
-            except BlockingIOError:
-                select.select([], [descriptor], [])
+            rest = rest[os.write(descriptor, rest) :]

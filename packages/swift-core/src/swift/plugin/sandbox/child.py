@@ -19,6 +19,7 @@ from swift.plugin.sandbox.channel import ChannelClosed, ChildChannel
 from swift.plugin.sandbox.landlock import restrict
 from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.malloc import keep_freed_memory
+from swift.plugin.sandbox.pages import map_libraries
 from swift.plugin.sandbox.privileges import (
     apply_rlimits,
     drop_privileges,
@@ -40,6 +41,7 @@ def main(descriptor: int) -> None:
     limits = SandboxLimits(**given["limits"])
     native = {name: Path(file) for name, file in given["native"].items()}
     server = Server(channel, Path(given["path"]), native)
+    map_libraries()
     settle(given["scratch"])
     try:
         abi = lock_down([server.path, *native.values()], Path(given["scratch"]), limits, descriptor)

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from swift.core.errors import SandboxError
 from swift.plugin.sandbox.channel import Message
-from swift.plugin.sandbox.contents import pack, size_of, tensors_in
+from swift.plugin.sandbox.contents import pack, tensors_in
 from swift.plugin.sandbox.offers import LOSS_EXTRAS
 from swift.plugin.sandbox.process import SandboxProcess
 from swift.plugin.sandbox.proxies import number
@@ -115,7 +115,6 @@ class SandboxedLoss(nn.Module):
 
     def _message(self, running: Running, inputs: torch.Tensor, given: Message) -> Message:
         tensors = [inputs, *tensors_in(given)]
-        running.wake(size_of(tensors))
         placement = running.placement
         placement.begin(tensors, inputs.shape[0] * _WIDEST if inputs.dim() else 0)
         self._tickets += 1

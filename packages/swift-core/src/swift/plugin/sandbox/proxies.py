@@ -7,7 +7,7 @@ from typing import Any
 
 from swift.core.errors import SandboxError
 from swift.plugin.sandbox.channel import Message
-from swift.plugin.sandbox.contents import pack, size_of, tensors_in
+from swift.plugin.sandbox.contents import pack, tensors_in
 from swift.plugin.sandbox.process import SandboxProcess
 from swift.plugin.sandbox.running import Running
 
@@ -40,7 +40,6 @@ class SandboxedMetric(Proxy):
         def act(running: Running) -> Message:
             tensors = tensors_in(given)
             if tensors:
-                running.wake(size_of(tensors))
                 running.placement.begin(tensors)
             arguments = pack(given, running.placement.put)
             message = {"op": "metric", "id": self._part, "arguments": arguments}

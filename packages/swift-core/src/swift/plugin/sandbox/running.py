@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import time
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from swift.plugin.sandbox.channel import Message, ParentChannel
+from swift.plugin.sandbox.core import SharedCore
 from swift.plugin.sandbox.forked import Forked
 from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.placement import Placement
 from swift.plugin.sandbox.scratch import ScratchMeter
 from swift.plugin.sandbox.spawn import spawn
 
-_WORTH_WAKING = 1 << 18  # bytes that take about as long to copy as the message takes
 _MAX_ANSWER = 16 * 2**20  # bytes of JSON; tensors do not count
 
 
@@ -38,7 +37,11 @@ class Running:
         self.process = spawned.process
         self.scratch = spawned.scratch
         self._meter = ScratchMeter(spawned.scratch, limits.file_bytes)
-        self._channel = ParentChannel(spawned.connection, spawned.output, self._meter.check, _MAX_ANSWER)
+        self._core = SharedCore(spawned.process.pid) if limits.threads == 1 else None
+        late = self._core.leave if self._core is not None else lambda: None
+        self._channel = ParentChannel(
+            spawned.connection, spawned.output, self._meter.check, _MAX_ANSWER, late
+        )
         self.placement = Placement(self.request, limits.timeout)
         self.offers: list[Any] = []
         self._number = 0
@@ -52,17 +55,16 @@ class Running:
         """Send a call, wait for its answer."""
         self._number += 1
         deadline = time.perf_counter() + seconds
-        self._channel.send(self._number, message, deadline, descriptors)
-        answer = self._channel.receive(self._number, deadline)
+        if self._core is not None:
+            self._core.join()
+        try:
+            self._channel.send(self._number, message, deadline, descriptors)
+            answer = self._channel.receive(self._number, deadline)
+        finally:
+            if self._core is not None:
+                self._core.part()
         self._meter.check()
         return answer
-
-    def wake(self, size: int) -> None:
-        """Let the process get up while size bytes of tensors are being copied for the call that follows."""
-        if size < _WORTH_WAKING:
-            return
-        with contextlib.suppress(TimeoutError):  # its buffer is full, so it is awake
-            self._channel.send(0, {"op": "wake"}, time.perf_counter())
 
     def wait(self, seconds: float) -> int | None:
         """Its status once it has ended, None if it does not."""

@@ -76,8 +76,6 @@ class Server:
         """
         while True:
             number, message = self._channel.receive()
-            if message["op"] == "wake":
-                continue  # the call itself follows at once, and finds this process awake
             try:
                 answer = self._operations[message["op"]](message)
             except BaseException as error:  # noqa: BLE001 (a plugin may raise anything; the run is told)
