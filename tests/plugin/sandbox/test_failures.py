@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -219,16 +219,17 @@ def test_it_dies_with_the_run(tmp_path: Path) -> None:
         print(spawned.process.pid, spawned.scratch, flush=True)
         time.sleep(100)
     """)
-    with subprocess.Popen([sys.executable, "-c", run], stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # a killed run cannot remove its folders
+    command = [sys.executable, "-c", run]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        pid, scratch = process.stdout.readline().split()
+        pid, _ = process.stdout.readline().split()
         assert _runs(int(pid))
         process.kill()
     deadline = time.monotonic() + 10
     while _runs(int(pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _runs(int(pid))
-    shutil.rmtree(scratch)  # a killed run cannot remove it
 
 
 def _runs(pid: int) -> bool:
