@@ -239,9 +239,9 @@ class Mine:
     calls = 0
 
     def __call__(self, inputs, targets):
-        Mine.calls += 1
+        Mine.calls += inputs.shape[-1] > 100  # the model's vocabulary: not a rehearsal
         source = Path(__file__).with_name("scale_of_tests.cpp")
-        if Mine.calls == 4 and Scale().value() == 1.0:  # the third step: the rehearsal was the first call
+        if Mine.calls == 3 and Scale().value() == 1.0:
             source.write_text({successor!r})
         return torch.nn.functional.cross_entropy(inputs, targets) * Scale().value()
 """
