@@ -29,6 +29,9 @@ Task = Literal[
 """How a row is encoded: chat turns, plain text, chosen/rejected pairs, a prompt to be continued, a text with
 a label, or a text with others that are related to it."""
 
+GENERATIVE_TASKS = frozenset({"causal_lm", "text", "preference", "prompt"})
+"""Tasks whose models write text."""
+
 
 @dataclass(slots=True)
 class Conversation:

@@ -31,8 +31,15 @@ def check_head(architecture: PreTrainedConfig, head: Head | None, model_id: str)
     """The classification head of a folder has as many labels as are asked for.
 
     Raises:
-        ModelError: it has not.
+        ModelError: it has not; or a model that ends in one is to write text.
     """
+    if head is None and has_classifier(architecture):
+        raise ModelError(
+            f"model {model_id!r} is a classifier ({', '.join(architecture.architectures or ())}): "
+            "it writes no text",
+            "load it with transformers.AutoModelForSequenceClassification, or train it on with "
+            "data.task_type=seq_cls",
+        )
     if head is None or head.kind != "classification" or not has_classifier(architecture):
         return
     if architecture.num_labels != head.num_labels:

@@ -19,6 +19,7 @@ class TrainResult:
         figures: last training report and evaluation (eval_loss, eval_exact_match, ...).
         seconds: wall time of this process.
         signal_status: 128 + signal number when a signal ended the run in order, else None.
+        generates: whether the model writes text, so that one can chat with it.
     """
 
     output_dir: Path
@@ -27,6 +28,7 @@ class TrainResult:
     figures: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     signal_status: int | None = None
+    generates: bool = True
 
 
 def report_result(result: TrainResult) -> None:
@@ -34,6 +36,7 @@ def report_result(result: TrainResult) -> None:
     if result.final_dir is None:
         say(f"stopped after step {result.steps}, saved in {result.output_dir}; go on with train.resume=true")
         return
-    flag = "--adapter" if (result.final_dir / "adapter_config.json").exists() else "--model"
     say(f"{result.steps} steps in {result.seconds:.0f} s; metrics in {result.output_dir / 'metrics.jsonl'}")
-    say(f"trained weights in {result.final_dir}; chat with them: swift infer {flag} {result.final_dir}")
+    flag = "--adapter" if (result.final_dir / "adapter_config.json").exists() else "--model"
+    chat = f"; chat with them: swift infer {flag} {result.final_dir}" if result.generates else ""
+    say(f"trained weights in {result.final_dir}{chat}")

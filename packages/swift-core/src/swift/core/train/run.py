@@ -35,6 +35,7 @@ from swift.core.train.reporting import reporting, reporting_callbacks
 from swift.core.train.result import TrainResult
 from swift.core.train.schedule import build_schedule
 from swift.core.train.trainer import Trainer
+from swift.core.types import GENERATIVE_TASKS
 from swift.plugin.live import LiveParts
 from swift.plugin.load import rest_sandboxes
 from swift.plugin.reload import Reloader
@@ -89,7 +90,8 @@ def _train(run: RunConfig, resume_from: Path | None) -> TrainResult:
         rest_sandboxes()
         seconds = time.monotonic() - started
         record.write(status, steps=trainer.state.global_step, figures=figures, seconds=seconds)
-    return TrainResult(output, final, trainer.state.global_step, figures, seconds, stopped)
+    generates = parts.objective.task in GENERATIVE_TASKS
+    return TrainResult(output, final, trainer.state.global_step, figures, seconds, stopped, generates)
 
 
 def build_trainer(

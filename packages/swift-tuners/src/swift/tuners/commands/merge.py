@@ -23,7 +23,10 @@ import click
 @click.option("--max-shard-size", default="5GB", show_default=True, help="largest weight file")
 def command(source: Path, output: Path, model_id: str | None, dtype: str, max_shard_size: str) -> None:
     """Merge an adapter into its base model: a plain model folder that needs no adapter."""
+    from swift.tuners.adapters import adapter_head, find_adapter
     from swift.tuners.merge import merge_adapter
 
     folder = merge_adapter(source, output, model_id, dtype, max_shard_size)
-    click.echo(f"merged model: {folder}\nchat with it: swift infer --model {folder}")
+    click.echo(f"merged model: {folder}")
+    if adapter_head(find_adapter(source)) is None:
+        click.echo(f"chat with it: swift infer --model {folder}")
