@@ -19,6 +19,7 @@ HEAD = (
     "import torch\nfrom torch.nn.functional import cross_entropy\nfrom swift.plugin import register_loss\n\n"
 )
 LINE = 5  # of the decorator
+LINES = 4  # of a message: the problem, the contract, what it gets here, the remedy
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,9 @@ def train(plugin: Path, rows: Path) -> None:
         ("return cross_entropy(inputs, targets).item()", "float"),
         ("return inputs.argmax(-1)", "int64"),
         ("return undefined", "NameError"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("raise ValueError('one\\n  two\\nInvoked with: ' + 'tensor' * 1000)", "ValueError: one two"),
+        ("raise ValueError('long ' * 1000)", "long..."),
         ("return torch.nn.functional.binary_cross_entropy_with_logits(inputs, targets)", "size"),
     ],
 )
@@ -74,6 +78,8 @@ def test_losses(body: str, reason: str, tmp_path: Path, rows: Path) -> None:
     assert f"{plugin}:{LINE}" in caught.value.problem
     assert "(inputs, targets" in str(caught.value), "the contract"
     assert caught.value.remedy
+    assert len(str(caught.value).splitlines()) <= LINES
+    assert "tensortensor" not in str(caught.value)
     reports = tmp_path / "out" / "metrics.jsonl"
     assert not reports.exists() or '"loss"' not in reports.read_text(), "no step was taken"
     assert not (tmp_path / "out" / "final").exists()

@@ -167,12 +167,30 @@ def test_missing_file_lists_the_places(tmp_path: Path) -> None:
     assert str(tmp_path / "gone.py") in caught.value.remedy
 
 
+def test_missing_file_of_the_working_directory_is_looked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load_plugins(["gone.py"], tmp_path)
+    assert caught.value.remedy == f"looked for {tmp_path / 'gone.py'}"
+
+
+@pytest.mark.parametrize("decorator", ["@register_reward", "@register_reward(5)", "@register_reward('')"])
+def test_decorator_without_a_name(decorator: str, tmp_path: Path) -> None:
+    text = f"from swift.plugin import register_reward\n{decorator}\ndef mine(*given): ...\n"
+    with pytest.raises(PluginError, match=r"mine\.py:2: @register_reward got .* not a name") as caught:
+        load_plugins([str(plugin(tmp_path, text))])
+    assert '@register_reward("NAME")' in caught.value.remedy
+
+
 @pytest.mark.parametrize(
     ("text", "line", "reason", "remedy"),
     [
         ("import math\n1 / 0\n", 2, "ZeroDivisionError", "correct that line"),
         ("\ndef (:\n", 2, "SyntaxError", "correct that line"),
         ("import no_such_module\n", 1, "no_such_module", "install no_such_module"),
+        ("import sys\n\nsys.exit(0)\n", 3, "SystemExit", "correct that line"),
     ],
 )
 def test_file_that_does_not_import(tmp_path: Path, text: str, line: int, reason: str, remedy: str) -> None:

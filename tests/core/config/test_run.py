@@ -12,7 +12,7 @@ from pydantic import Field
 
 from swift.core.config.document import override, parse_document
 from swift.core.config.run import RunConfig, key_owners, load_run, parse_run, run_from_dict
-from swift.core.config.schema import Config, LoopConfig
+from swift.core.config.schema import Config, LoopConfig, PluginsConfig
 from swift.core.errors import EXIT_USAGE, ConfigError, RegistryError, SwiftError
 from swift.core.registry import Component, engines, objectives
 
@@ -263,3 +263,34 @@ def test_config_error_survives_a_process_boundary() -> None:
     error = ConfigError("problem", "remedy")
     copy = pickle.loads(pickle.dumps(error))
     assert (copy.problem, copy.remedy, str(copy)) == ("problem", "remedy", str(error))
+
+
+# The section of plugins
+
+
+def test_section_of_plugins_as_a_whole_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("plugins: {reload: true, timeout: 3}\n", encoding="utf-8")
+    assert load_run(path, ["plugins=[]"]).plugins.reload
+    replaced = load_run(path, ["plugins={timeout: 5, load: []}"]).plugins
+    assert (replaced.reload, replaced.timeout) == (False, 5)
+    assert load_run(path, ["plugins="]).plugins == PluginsConfig()
+
+
+def test_misspelt_key_of_plugins() -> None:
+    error = refusal("plugins:\n  laod: [mine.py]\n")
+    assert "run.yaml:2: unknown key 'plugins.laod'" in str(error)
+    assert "did you mean 'load'" in error.remedy
+
+
+def test_fallback_of_a_part_that_nothing_registers() -> None:
+    error = refusal("plugins:\n  fallback: {nosuch_loss: cross_entropy}\n")
+    assert "run.yaml:2: 'plugins.fallback' names 'nosuch_loss'" in str(error)
+    assert run_of("plugins: {fallback: {cross_entropy: label_smoothing}}").plugins.fallback
+
+
+@pytest.mark.parametrize(
+    ("terms", "rule"), [("[]", "at least one loss"), ("[{name: cross_entropy, weight: .nan}]", "finite")]
+)
+def test_sum_of_losses_that_is_none(terms: str, rule: str) -> None:
+    assert rule in str(refusal(f"train:\n  loss_type: {terms}\n"))

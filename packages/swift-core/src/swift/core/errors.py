@@ -10,6 +10,12 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, what a shell expects after Ctrl-C
 
 
+LONGEST_MESSAGE = 600  # characters of an exception that is not ours
+
+RAISED_BY_PLUGINS = (Exception, SystemExit)
+"""What a user's own code may raise. SystemExit too: let through, it would end the run without a word."""
+
+
 class SwiftError(Exception):
     """Base of every error that is the user's to solve; the command line prints it without a traceback.
 
@@ -69,6 +75,14 @@ class PluginError(SwiftError):
 
 class SandboxError(PluginError):
     """A sandboxed plugin that was stopped (crash, time-out, limit), or a kernel without sandbox."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """The type of an exception that is not ours and what it says, in one line of bounded length."""
+    text = str(error).partition("Invoked with:")[0]  # pybind11 lists all arguments there, tensors in full
+    text = " ".join(text.split())
+    short = text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE].rstrip() + "..."
+    return f"{type(error).__name__}: {short}"
 
 
 def nearest(word: str, choices: Iterable[str], limit: int = 3) -> list[str]:

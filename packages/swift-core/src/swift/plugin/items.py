@@ -73,11 +73,10 @@ def _is_dotted_name(item: str) -> bool:
 
 
 def _path(item: str, folder: Path | None) -> Path:
-    candidates = [Path(item).expanduser()]
-    if folder is not None:
-        candidates.append(folder / item)
+    given = Path(item).expanduser().absolute()
+    candidates = [given] if folder is None else list(dict.fromkeys([given, (folder / item).absolute()]))
     for candidate in candidates:
         if candidate.is_file():
             return candidate.resolve()
-    tried = ", ".join(str(candidate.absolute()) for candidate in candidates)
+    tried = ", ".join(map(str, candidates))
     raise ConfigError(f"plugin {item!r} does not exist", f"looked for {tried}")

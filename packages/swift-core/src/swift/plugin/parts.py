@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from swift.core.errors import PluginError, SwiftError
+from swift.core.errors import RAISED_BY_PLUGINS, PluginError, SwiftError, in_one_line
 from swift.core.registry import Component, Registry
 
 CALLED = frozenset({"loss", "metric", "reward", "filter", "rollout", "loss scale"})
@@ -40,10 +40,9 @@ def build_component(kind: str, component: Component, config: Mapping[str, Any], 
         return target(*given, **config)
     except SwiftError:
         raise
-    except Exception as error:
+    except RAISED_BY_PLUGINS as error:
         raise PluginError(
-            f"{component.described(kind)} cannot be built with {dict(config)}: "
-            f"{type(error).__name__}: {error}",
+            f"{component.described(kind)} cannot be built with {dict(config)}: {in_one_line(error)}",
             "correct its arguments or its constructor",
         ) from error
 

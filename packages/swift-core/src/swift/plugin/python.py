@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from swift.core.errors import ConfigError, PluginError, SwiftError
+from swift.core.errors import RAISED_BY_PLUGINS, ConfigError, PluginError, SwiftError, in_one_line
 from swift.plugin.items import NATIVE
 
 # Not importlib's loader: its cache of compiled files goes by the time of change in whole seconds, so that a
@@ -31,7 +31,7 @@ def run_python(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickle look their class's module up
     try:
         exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
-    except Exception as error:
+    except RAISED_BY_PLUGINS as error:
         if before is None:
             del sys.modules[name]
         else:
@@ -48,11 +48,11 @@ def import_module(name: str) -> ModuleType:
     """
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except RAISED_BY_PLUGINS as error:
         raise import_error(name, None, error, "name a .py file or an installed module") from error
 
 
-def import_error(what: str, path: Path | None, error: Exception, remedy: str = "") -> SwiftError:
+def import_error(what: str, path: Path | None, error: BaseException, remedy: str = "") -> SwiftError:
     """The failure of a plugin while it is imported, with the line of its own file where it happened."""
     line = _line(path, error)
     place = f"{what}:{line}" if line else what
@@ -60,12 +60,12 @@ def import_error(what: str, path: Path | None, error: Exception, remedy: str = "
         named = "" if place in error.problem else f"plugin {place}: "
         return PluginError(f"{named}{error.problem}", error.remedy)
     return ConfigError(
-        f"plugin {place} cannot be imported: {type(error).__name__}: {error}",
+        f"plugin {place} cannot be imported: {in_one_line(error)}",
         remedy or _remedy(path, error),
     )
 
 
-def _line(path: Path | None, error: Exception) -> int | None:
+def _line(path: Path | None, error: BaseException) -> int | None:
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno
     lines = [
@@ -74,7 +74,7 @@ def _line(path: Path | None, error: Exception) -> int | None:
     return lines[-1] if lines else None
 
 
-def _remedy(path: Path | None, error: Exception) -> str:
+def _remedy(path: Path | None, error: BaseException) -> str:
     if not isinstance(error, ModuleNotFoundError) or path is None or error.name is None:
         return "correct that line; `swift plugin check FILE` tries a plugin without a run"
     beside = [path.with_name(error.name + suffix) for suffix in sorted(NATIVE)]

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from swift.core import registry
+from swift.core.errors import PluginError
 from swift.core.registry import Component, Registry
 from swift.plugin.contract.signature import check_signature
 
@@ -28,9 +29,17 @@ def _place(frame: FrameType) -> str:
 
 
 def _decorator(kind: Registry) -> Callable[..., Callable[[Target], Target]]:
+    decorator = f"register_{kind.kind.replace(' ', '_')}"
+
     def register(
         name: str, *, config: type[BaseModel] | None = None, **attributes: Any
     ) -> Callable[[Target], Target]:
+        if not isinstance(name, str) or not name:
+            raise PluginError(
+                f"@{decorator} got {getattr(name, '__name__', name)!r}, which is not a name in quotes",
+                f'write @{decorator}("NAME") above the class or function',
+            )
+
         def keep(target: Target) -> Target:
             summary = (target.__doc__ or "").strip().partition("\n")[0]
             place = _place(sys._getframe(1))
@@ -50,7 +59,7 @@ def _decorator(kind: Registry) -> Callable[..., Callable[[Target], Target]]:
 
         Raises:
             RegistryError: the name is taken, or a key is claimed differently.
-            PluginError: its signature does not fit the kind's contract.
+            PluginError: the name is no string, or the signature does not fit the kind's contract.
         """
     return register
 

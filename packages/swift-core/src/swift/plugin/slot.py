@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from swift.core.console import say
-from swift.core.errors import PluginError, SandboxError, SwiftError
+from swift.core.errors import RAISED_BY_PLUGINS, PluginError, SandboxError, SwiftError, in_one_line
 from swift.core.registry import Component, Registry
 from swift.plugin.parts import build_component
 
@@ -131,9 +131,9 @@ class Slot:
             return None, error
         except SwiftError as error:
             return None, PluginError(f"{self._described()}: {error.problem}", error.remedy).with_cause(error)
-        except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
+        except RAISED_BY_PLUGINS as error:
             return None, PluginError(
-                f"{self._described()} failed: {type(error).__name__}: {error}",
+                f"{self._described()} failed: {in_one_line(error)}",
                 "correct the plugin; `swift plugin check FILE` tries it without a run",
             ).with_cause(error)
         try:
@@ -165,5 +165,5 @@ def carry_state(component: Component, old: Any, new: Any) -> None:
         return
     try:
         new.load_state_dict(old.state_dict())
-    except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
+    except RAISED_BY_PLUGINS as error:
         say(f"the new {component.name!r} does not take the old one's state and starts afresh: {error}")

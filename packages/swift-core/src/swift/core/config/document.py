@@ -126,16 +126,16 @@ def _key(node: yaml.Node, loader: _Loader) -> str:
 def override(document: Document, assignment: str) -> None:
     """Apply "section.key=value" in place; the value is read as YAML, so lists and numbers work.
 
-    A section of SHORT_FOR needs no key: "plugins=mine.py".
+    A section of SHORT_FOR needs no key: "plugins=mine.py" keeps its other keys, and
+    "plugins={load: [...]}" replaces it.
 
     Raises:
         ConfigError: no "=", no section, or a key below a plain value.
     """
     key, separator, raw = assignment.partition("=")
     path = tuple(part.strip() for part in key.split("."))
-    if len(path) == 1 and path[0] in SHORT_FOR:
-        path = (*path, SHORT_FOR[path[0]])
-    if not separator or len(path) < 2 or not all(path):
+    whole = len(path) == 1 and path[0] in SHORT_FOR
+    if not separator or not (len(path) > 1 or whole) or not all(path):
         raise ConfigError(
             f"override {assignment!r} is not of the form section.key=value", "for example train.max_steps=20"
         )
@@ -145,6 +145,8 @@ def override(document: Document, assignment: str) -> None:
         value = raw  # such as a path with a colon: take it literally
     if isinstance(value, dict) and not raw.lstrip().startswith("{"):
         value = raw  # a sentence with a colon is not a mapping
+    if whole and isinstance(value, str | list):
+        path = (*path, SHORT_FOR[path[0]])
     values = document.values
     for part in path[:-1]:
         below = values.setdefault(part, {})

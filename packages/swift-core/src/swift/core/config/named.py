@@ -21,7 +21,7 @@ class Named(Config):
 class Weighted(Named):
     """One of several parts that are added up."""
 
-    weight: float = Field(1.0, description="its factor in the sum")
+    weight: float = Field(1.0, allow_inf_nan=False, description="its factor in the sum")
 
     @field_validator("weight")
     @classmethod
@@ -55,6 +55,8 @@ def losses_of(loss_type: str | list[Weighted], config: dict[str, Any]) -> list[W
         return [Weighted(name=loss_type, config=config)]
     if config:
         raise ValueError("with several losses each entry of loss_type has its own config")
+    if not loss_type:
+        raise ValueError("loss_type is an empty list: name at least one loss")
     return loss_type
 
 

@@ -27,7 +27,7 @@ from swift.core.config.schema import (
     PluginsConfig,
 )
 from swift.core.errors import ConfigError, RegistryError, did_you_mean, nearest
-from swift.core.registry import Registry, engines, objectives, strategies, tuners
+from swift.core.registry import REGISTRIES, Registry, engines, objectives, strategies, tuners
 from swift.plugin.load import load_plugins
 
 logger = logging.getLogger(__name__)
@@ -182,8 +182,18 @@ def parse_run(document: Document, folder: Path | None = None) -> RunConfig:
 
 
 def _load_plugins(document: Document, folder: Path | None) -> None:
-    named = _section_values(document, "plugins")
-    load_plugins(_validated(PluginsConfig, named, "plugins", document), folder)
+    values = _section_values(document, "plugins")
+    _check_keys("plugins", values, key_owners(SECTIONS["plugins"], "plugins"), document)
+    config = _validated(PluginsConfig, values, "plugins", document)
+    load_plugins(config, folder)
+    for name in config.fallback:
+        if not any(name in registry for registry in REGISTRIES.values()):
+            known = {part for registry in REGISTRIES.values() for part in registry.registered()}
+            place = document.place(("plugins", "fallback", name))
+            raise RegistryError(
+                f"{place}: 'plugins.fallback' names {name!r}, which nothing registers",
+                did_you_mean(name, known),
+            )
 
 
 def _section_values(document: Document, section: str) -> dict[str, Any]:
@@ -211,15 +221,21 @@ def _split(
         chosen[choice.part] = _component_config(choice, choice.refine(name, sections), section, document)
     configs = {part: config for part, config in chosen.items() if config is not None}
     owners = key_owners(configs, section)
-    for key in values:
-        if key not in owners:
-            remedy = _remedy_for_key(section, key, owners)
-            raise ConfigError(f"{document.place((section, key))}: unknown key '{section}.{key}'", remedy)
+    _check_keys(section, values, owners, document)
     parts: dict[str, BaseModel | None] = dict.fromkeys(chosen)
     for part, config in configs.items():
         own = {key: value for key, value in values.items() if owners[key] == part}
         parts[part] = _validated(config, own, section, document)
     return parts
+
+
+def _check_keys(
+    section: str, values: Mapping[str, Any], owners: Mapping[str, str], document: Document
+) -> None:
+    for key in values:
+        if key not in owners:
+            remedy = _remedy_for_key(section, key, owners)
+            raise ConfigError(f"{document.place((section, key))}: unknown key '{section}.{key}'", remedy)
 
 
 def key_owners(configs: Mapping[str, type[BaseModel]], section: str) -> dict[str, str]:

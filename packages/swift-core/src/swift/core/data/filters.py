@@ -12,7 +12,7 @@ import numpy as np
 from swift.core import registry
 from swift.core.config.named import Named
 from swift.core.data.read import ReadCounts, Row, canonical_bytes
-from swift.core.errors import PluginError, SwiftError
+from swift.core.errors import RAISED_BY_PLUGINS, PluginError, SwiftError, in_one_line
 from swift.plugin.parts import build_component
 
 CONTRACT = (
@@ -69,7 +69,7 @@ class RowFilter:
                 answers.append(self.part(row))
             except SwiftError:
                 raise
-            except Exception as error:
+            except RAISED_BY_PLUGINS as error:
                 raise self._failed(origin, error) from error
         return answers
 
@@ -79,7 +79,7 @@ class RowFilter:
             answers = list(batch([row for row, _ in rows]))
         except SwiftError:
             raise
-        except Exception as error:
+        except RAISED_BY_PLUGINS as error:
             raise self._failed(span, error) from error
         if len(answers) != len(rows):
             raise PluginError(
@@ -87,8 +87,8 @@ class RowFilter:
             )
         return answers
 
-    def _failed(self, origin: str, error: Exception) -> PluginError:
-        return PluginError(f"{self.described} failed at {origin}: {type(error).__name__}: {error}", CONTRACT)
+    def _failed(self, origin: str, error: BaseException) -> PluginError:
+        return PluginError(f"{self.described} failed at {origin}: {in_one_line(error)}", CONTRACT)
 
 
 def build_filters(names: Sequence[Named]) -> list[RowFilter]:

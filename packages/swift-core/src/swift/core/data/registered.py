@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from swift.core.data.source import Source
-from swift.core.errors import DataError, PluginError, SwiftError, did_you_mean
+from swift.core.errors import RAISED_BY_PLUGINS, DataError, PluginError, SwiftError, did_you_mean, in_one_line
 from swift.core.registry import Component, datasets
 from swift.core.types import Conversation
 from swift.plugin.parts import build_part, takes
@@ -86,9 +86,9 @@ def _guarded(component: Component, made: Any) -> Iterator[Any]:
             return
         except SwiftError:
             raise
-        except Exception as error:
+        except RAISED_BY_PLUGINS as error:
             raise PluginError(
-                f"{component.described('dataset')} failed at row {index}: {type(error).__name__}: {error}",
+                f"{component.described('dataset')} failed at row {index}: {in_one_line(error)}",
                 CONTRACT,
             ) from error
         yield ConversationRow(row) if isinstance(row, Conversation) else row

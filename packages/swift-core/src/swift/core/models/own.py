@@ -22,7 +22,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from swift.core.config.schema import ModelConfig
-from swift.core.errors import ConfigError, ModelError, PluginError
+from swift.core.errors import RAISED_BY_PLUGINS, ConfigError, ModelError, PluginError, in_one_line
 from swift.core.registry import Component, models
 from swift.plugin.parts import build_component, takes
 
@@ -119,10 +119,10 @@ class Architecture:
             model = target._from_config(architecture, dtype=dtype, attn_implementation=attn_implementation)
         except (ImportError, ValueError):
             raise  # what transformers says of attention and sizes is translated where models are read
-        except Exception as error:
+        except RAISED_BY_PLUGINS as error:
             raise PluginError(
                 f"{self.component.described('model')} cannot be built with {self.settings.architecture}: "
-                f"{type(error).__name__}: {error}",
+                + in_one_line(error),
                 "correct model.architecture, or the model's constructor",
             ) from error
         return cast("PreTrainedModel", model)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from swift.core.errors import PluginError, SwiftError
+from swift.core.errors import RAISED_BY_PLUGINS, PluginError, SwiftError, in_one_line
 from swift.core.protocols import Template
 from swift.core.registry import Component, templates
 from swift.core.template.truncate import EncodeStatistics, Truncation, fit
@@ -74,9 +74,9 @@ class OwnTemplate(Template):
             samples = list(self.inner.encode(conversations))
         except SwiftError:
             raise
-        except Exception as error:
+        except RAISED_BY_PLUGINS as error:
             raise PluginError(
-                f"{self.described}: encode() fails on rows from {first}: {type(error).__name__}: {error}",
+                f"{self.described}: encode() fails on rows from {first}: {in_one_line(error)}",
                 "correct it, or raise swift.core.errors.DataError for a row that cannot be encoded",
             ) from error
         self.statistics.rows += len(conversations)

@@ -21,7 +21,7 @@ from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION, get_scheduler
 from transformers.trainer_utils import SchedulerType
 
 from swift.core.config.schema import OptimConfig
-from swift.core.errors import ConfigError, PluginError, SwiftError
+from swift.core.errors import RAISED_BY_PLUGINS, ConfigError, PluginError, SwiftError, in_one_line
 from swift.core.registry import Component, schedulers
 from swift.core.train.plain_state import check_plain_state
 from swift.plugin.parts import build_component, check_arguments, parameters_of, takes
@@ -47,9 +47,9 @@ def _factor(
             value = function(step, **arguments)
         except SwiftError:
             raise
-        except Exception as error:
+        except RAISED_BY_PLUGINS as error:
             raise PluginError(
-                f"{described} failed at step {step}: {type(error).__name__}: {error}",
+                f"{described} failed at step {step}: {in_one_line(error)}",
                 "correct the function, or train.lr_scheduler_kwargs",
             ) from error
         if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
@@ -118,10 +118,10 @@ def check_schedule(config: OptimConfig, max_steps: int, evaluates: bool) -> None
             _walk(optimizer, schedule, total)
         except SwiftError:
             raise
-        except Exception as error:
+        except RAISED_BY_PLUGINS as error:
             raise PluginError(
                 f"{component.described('scheduler')} failed in a rehearsal of {total} steps: "
-                f"{type(error).__name__}: {error}",
+                + in_one_line(error),
                 "correct the plugin, or train.lr_scheduler_kwargs",
             ) from error
         return

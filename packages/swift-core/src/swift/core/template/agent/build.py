@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from swift.core.errors import PluginError, SwiftError
+from swift.core.errors import RAISED_BY_PLUGINS, PluginError, SwiftError, in_one_line
 from swift.core.registry import Component, agent_formats
 from swift.core.template.agent.format import AgentFormat, Tool, function_of, make_call
 from swift.plugin.parts import build_component
@@ -96,9 +96,9 @@ def _tried(described: str, what: str, attempt: Callable[[], Any]) -> Any:
         return attempt()
     except SwiftError:
         raise
-    except Exception as error:
+    except RAISED_BY_PLUGINS as error:
         raise PluginError(
-            f"{described}: {what} fails: {type(error).__name__}: {error}", "correct that method"
+            f"{described}: {what} fails: {in_one_line(error)}", "correct that method"
         ) from error
 
 

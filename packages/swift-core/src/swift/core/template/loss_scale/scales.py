@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swift.core.config.named import Named
-from swift.core.errors import PluginError, SwiftError
+from swift.core.errors import RAISED_BY_PLUGINS, PluginError, SwiftError, in_one_line
 from swift.core.registry import Component, loss_scales
 from swift.core.template.loss_scale.check import spread
 from swift.core.template.loss_scale.pieces import LossScale, Weights
@@ -40,9 +40,9 @@ class Scale:
             result = self.weigh(message, text)
         except SwiftError:
             raise
-        except Exception as error:
+        except RAISED_BY_PLUGINS as error:
             raise PluginError(
-                f"{self.described} failed on a turn of {origin}: {type(error).__name__}: {error}",
+                f"{self.described} failed on a turn of {origin}: {in_one_line(error)}",
                 "correct it; it is called as (message, text) and returns a weight or pieces of the text",
             ) from error
         return spread(result, text, self.described, origin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from swift.core.errors import SwiftError
+from swift.core.errors import RAISED_BY_PLUGINS, SwiftError, in_one_line
 from swift.core.registry import Component
 from swift.plugin.contract.fault import fault
 from swift.plugin.contract.signature import check_signature
@@ -35,8 +35,8 @@ def guarded(
         return function(*args, **named)
     except SwiftError:
         raise
-    except Exception as error:  # a plugin may raise anything
-        raise fault(kind, component, f"fails {doing}: {type(error).__name__}: {error}", remedy) from error
+    except RAISED_BY_PLUGINS as error:
+        raise fault(kind, component, f"fails {doing}: {in_one_line(error)}", remedy) from error
 
 
 def named_by(component: Component, offered: Mapping[str, Any]) -> dict[str, Any]:
