@@ -50,7 +50,7 @@ class ProgressDisplay(TrainerCallback):  # type: ignore[misc]
             return
         if self._progress is not None:
             self._progress.update(self._task, figures=figures)
-        elif self.lines:
+        elif self.lines or self.bar:  # what is measured after training finds the bar closed
             step = f"{state.global_step}/{state.max_steps}"
             print(f"{self.title} {step}  {figures}", file=sys.stderr, flush=True)
 
@@ -66,5 +66,7 @@ class ProgressDisplay(TrainerCallback):  # type: ignore[misc]
 
 
 def format_figures(logs: dict[str, Any]) -> str:
-    """The figures of a report that fit on a line."""
-    return "  ".join(f"{name} {logs[name]:.4g}" for name in SHOWN if isinstance(logs.get(name), int | float))
+    """The figures of a report that fit on a line: the usual ones, then the metrics that were asked for."""
+    metrics = [name for name in logs if name.startswith("eval_") and name not in SHOWN and "/" not in name]
+    shown = [name for name in (*SHOWN, *metrics) if isinstance(logs.get(name), int | float)]
+    return "  ".join(f"{name} {logs[name]:.4g}" for name in shown)
