@@ -120,3 +120,29 @@ def test_the_command_refuses_before_anything_is_loaded(
     assert "Traceback" not in result.stderr
     assert not any(line.endswith("| torch") for line in result.stderr.splitlines())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("failure", ["ValueError('one\\ntwo')", "SystemExit(0)"])
+def test_a_callback_that_fails_is_named_and_the_run_saved(failure: str, tmp_path: Path, rows: Path) -> None:
+    plugin = tmp_path / "stops.py"
+    plugin.write_text(
+        "from transformers import TrainerCallback\nfrom swift.plugin import register_callback\n\n\n"
+        "@register_callback('stops')\nclass Stops(TrainerCallback):\n"
+        "    def on_step_end(self, args, state, control, **kwargs):\n"
+        f"        if state.global_step == 2:\n            raise {failure}\n",
+        encoding="utf-8",
+    )
+    output = tmp_path / "out"
+    run = run_from_dict(
+        {
+            "plugins": [str(plugin)],
+            "model": {"model_id": "tiny/qwen3"},
+            "data": {"dataset_name": str(rows)},
+            "train": {"callbacks": ["stops"], "output_dir": str(output), "max_steps": 4, "progress": False},
+            "device": {"device": "cpu"},
+        }
+    )
+    with pytest.raises(PluginError, match=r"stops\.py:5\): on_step_end\(\) failed: ") as caught:
+        train_in_process(run)
+    assert len(str(caught.value).splitlines()) == 2
+    assert (output / "checkpoint-2" / "trainer_state.json").exists()

@@ -61,6 +61,9 @@ class SavingTrainer(ExtensibleTrainer):
         self._saving = False
         super().__init__(**kwargs)
         self.add_callback(self.boundaries)
+        self.callback_handler.callbacks.insert(
+            0, self.boundaries
+        )  # before those that may fail at a step's end
 
     def _get_output_dir(self, trial: Any) -> str:
         """Checkpoints are written below the staging folder first."""

@@ -15,6 +15,7 @@ from swift.core.console import say
 from swift.core.errors import ConfigError, PluginError
 from swift.core.registry import Component, callbacks
 from swift.core.train.callbacks.contract import Callback
+from swift.core.train.callbacks.guarded import guard_events
 from swift.plugin.parts import build_component
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def build_callback(component: Component, config: Mapping[str, Any]) -> TrainerCa
             f"type {type(built).__name__}, not a transformers.TrainerCallback",
             "derive it from that class, or from swift.core.train.callbacks.contract.Callback",
         )
+    if component.place:
+        guard_events(component, built)
     return built
 
 
