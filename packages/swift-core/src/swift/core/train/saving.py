@@ -60,10 +60,8 @@ class SavingTrainer(ExtensibleTrainer):
         self._objective_state: Mapping[str, Any] | None = None  # to save instead of the present one
         self._saving = False
         super().__init__(**kwargs)
-        self.add_callback(self.boundaries)
-        self.callback_handler.callbacks.insert(
-            0, self.boundaries
-        )  # before those that may fail at a step's end
+        # First, so that the step is whole before another callback may fail at its end.
+        self.callback_handler.callbacks.insert(0, self.boundaries)
 
     def _get_output_dir(self, trial: Any) -> str:
         """Checkpoints are written below the staging folder first."""
