@@ -59,7 +59,7 @@ def of_hidden_states(inputs: Tensor, targets: Tensor, model_outputs: Any) -> Any
 @pytest.mark.parametrize("loss", [cross_entropy, each, with_extras, of_hidden_states])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_losses_of_tokens(loss: Loss, dtype: torch.dtype) -> None:
-    rehearse_loss(loss, component(), "tokens", dtype=dtype)
+    assert rehearse_loss(loss, component(), "tokens", dtype=dtype)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_losses_of_tokens(loss: Loss, dtype: torch.dtype) -> None:
     ],
 )
 def test_losses_of_other_layouts(loss: Loss, layout: str) -> None:
-    rehearse_loss(loss, component(), layout, classes=5)
+    assert rehearse_loss(loss, component(), layout, classes=5)
 
 
 def detached(inputs: Tensor, targets: Tensor) -> Tensor:
@@ -185,9 +185,9 @@ def test_a_loss_may_say_that_it_is_random(where: str) -> None:
     loss = Random()
     if where == "part":
         loss.deterministic = False  # type: ignore[attr-defined]
-        rehearse_loss(loss, component(), "tokens")
+        assert rehearse_loss(loss, component(), "tokens")
     else:
-        rehearse_loss(loss, component(deterministic=False), "tokens")
+        assert rehearse_loss(loss, component(deterministic=False), "tokens")
 
 
 def test_random_state_is_left_as_it_was() -> None:
@@ -223,3 +223,11 @@ def test_a_loss_on_another_device() -> None:
     rehearse_loss(cross_entropy, component(), "tokens", device="cuda")
     with pytest.raises(PluginError, match="a tensor on cpu for inputs on cuda"):
         rehearse_loss(elsewhere, component(), "tokens", device="cuda")
+
+
+def test_a_loss_that_changes_its_targets_is_refused() -> None:
+    def forgetful(inputs: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(inputs, targets.fill_(1))
+
+    with pytest.raises(PluginError, match="changes its targets in place"):
+        rehearse_loss(forgetful, component(), "tokens")

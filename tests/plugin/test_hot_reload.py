@@ -272,3 +272,13 @@ def test_changed_cpp_takes_the_python_that_imports_it_along(
     changed = next((step for step, ratio in enumerate(ratios) if ratio > 50), 6)
     assert changed == (3 if factor > 1 else 6)
     assert values[:3] == pytest.approx(plain[:3], rel=1e-5)
+
+
+def test_loss_that_stops_being_finite_stops_with_everything_saved(
+    sections: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    body = FAILS_AT_FOUR.replace("raise ValueError('no more')", "return inputs.sum() * float('nan')")
+    (tmp_path / "mine.py").write_text(LOSS.format(edit_at=-1, successor="", body=body))
+    with pytest.raises(PluginError, match="which is not finite"):
+        train(sections)
+    assert (tmp_path / "run" / "checkpoint-3").is_dir()

@@ -82,7 +82,7 @@ def _fits(loss: Any, component: Component, layout: str) -> bool:
 
 
 def _rehearse(loss: Any, component: Component, given: LossInputs) -> None:
-    before = given.inputs.detach().clone()
+    before = given.inputs.detach().clone(), given.targets.clone()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         first = _call(loss, component, given)
         check_loss_value(component, first, given.inputs)
@@ -90,10 +90,11 @@ def _rehearse(loss: Any, component: Component, given: LossInputs) -> None:
         second = _call(loss, component, given)
         if "weights" in accepted_extras(loss):  # without data.loss_scale there are none
             check_loss_value(component, _call(loss, component, _unweighted(given)), given.inputs)
-    if not torch.equal(before, given.inputs.detach()):
-        raise fault(
-            "loss", component, "changes its inputs in place", "work on a copy: inputs = inputs.clone()"
-        )
+    for name, old, new in zip(("inputs", "targets"), before, (given.inputs, given.targets), strict=True):
+        if not torch.equal(old, new.detach()):
+            raise fault(
+                "loss", component, f"changes its {name} in place", f"work on a copy: {name} = {name}.clone()"
+            )
     if _is_deterministic(loss, component) and not torch.equal(first, second):
         raise fault(
             "loss",
