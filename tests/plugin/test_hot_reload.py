@@ -282,3 +282,32 @@ def test_loss_that_stops_being_finite_stops_with_everything_saved(
     with pytest.raises(PluginError, match="which is not finite"):
         train(sections)
     assert (tmp_path / "run" / "checkpoint-3").is_dir()
+
+
+BAD_OPTIMISER = """\
+import torch
+from swift.plugin import register_optimizer
+
+class Tired(torch.optim.SGD):
+    steps = 0
+
+    def step(self, closure=None):
+        self.steps += 1
+        if self.steps == 4:
+            raise RuntimeError("too tired")
+        return super().step(closure)
+
+@register_optimizer("tired")
+def tired(params, lr):
+    return Tired(params, lr=lr)
+"""
+
+
+def test_optimiser_that_fails_in_mid_run_is_named_and_spoils_no_checkpoint(
+    sections: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(BAD_OPTIMISER)
+    sections["train"] |= {"optim": "tired", "loss_type": "cross_entropy", "save_steps": 2}
+    with pytest.raises(PluginError, match=r"step 4: RuntimeError: too tired[\s\S]*from: checkpoint-2"):
+        train(sections)
+    assert not (tmp_path / "run" / "checkpoint-3").exists()

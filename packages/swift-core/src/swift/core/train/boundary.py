@@ -50,11 +50,13 @@ class Boundaries(TrainerCallback):  # type: ignore[misc]
 
     Attributes:
         latest: None before the first step and within an optimiser's update: weights may be half changed then.
+        updating: the optimiser is at work.
     """
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         self.latest: Boundary | None = None
+        self.updating = False
 
     def mark(self) -> None:
         """Nothing of the next step has happened yet."""
@@ -63,7 +65,9 @@ class Boundaries(TrainerCallback):  # type: ignore[misc]
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The weights are about to change."""
         self.latest = None
+        self.updating = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The step is whole."""
+        self.updating = False
         self.mark()

@@ -20,7 +20,7 @@ from transformers.utils import (
 )
 
 from swift.core.console import say
-from swift.core.errors import CheckpointError, SwiftError
+from swift.core.errors import RAISED_BY_PLUGINS, CheckpointError, PluginError, SwiftError, in_one_line
 from swift.core.protocols import Objective, Tuner
 from swift.core.train import checkpoint
 from swift.core.train.boundary import Boundaries, Boundary
@@ -111,6 +111,14 @@ class SavingTrainer(ExtensibleTrainer):
             if last is not None and self._can_save_after(error):
                 self._save_last_step(last)
             raise
+        except RAISED_BY_PLUGINS as error:
+            if not (self.boundaries.updating and self._make_optimizer is not None):
+                raise
+            raise PluginError(
+                f"the registered optimiser failed in step {self.state.global_step + 1}: {in_one_line(error)}",
+                "correct its step(). The weights may be half changed, so this step is not saved; go on with "
+                f"train.resume=true from: {_names(Path(self.args.output_dir))}",
+            ) from error
 
     def _can_save_after(self, error: SwiftError) -> bool:
         """Saving needs every rank: where one fails alone, the others wait for it elsewhere."""
