@@ -26,6 +26,7 @@ from swift.core.types import (
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from transformers import TrainerCallback
 
 
 @runtime_checkable
@@ -133,6 +134,36 @@ class Tuner(Protocol):
     def merge(self, model: nn.Module) -> nn.Module:
         """A plain model that computes the same function."""
         ...
+
+    def batches_wanted(self) -> int:
+        """How many training batches initialize() looks at; 0: it is not called."""
+        return 0
+
+    def initialize(
+        self, model: nn.Module, batches: Sequence[Batch], loss: Callable[[nn.Module, Batch], torch.Tensor]
+    ) -> None:
+        """Start from what data says (activations, gradients); before the first step of a run, not on resume.
+
+        Args:
+            model: what apply() returned.
+            batches: the first ones of training.
+            loss: mean loss of a batch [scalar], with gradient.
+        """
+        return
+
+    def parameter_groups(
+        self, model: nn.Module, learning_rate: float, weight_decay: float
+    ) -> list[dict[str, Any]] | None:
+        """Groups for the optimiser, where not all parameters learn at one rate; None: the trainer's own."""
+        return None
+
+    def penalty(self, model: nn.Module) -> torch.Tensor | None:
+        """What is added to the loss of each optimiser step [scalar]; None: nothing."""
+        return None
+
+    def callbacks(self) -> Sequence[TrainerCallback]:
+        """What acts while training goes on."""
+        return ()
 
 
 @runtime_checkable

@@ -35,6 +35,7 @@ from swift.core.train.reporting import reporting, reporting_callbacks
 from swift.core.train.result import TrainResult
 from swift.core.train.schedule import build_schedule
 from swift.core.train.trainer import Trainer
+from swift.core.train.tuning import tuner_callbacks
 from swift.core.types import GENERATIVE_TASKS
 from swift.plugin.live import LiveParts
 from swift.plugin.load import rest_sandboxes
@@ -129,6 +130,7 @@ def build_trainer(
             MetricsFile(Path(run.checkpoint.output_dir), resumed_step),
             interrupt,
             *reporting_callbacks(run),
+            *tuner_callbacks(parts.tuner),
             *callbacks,
         ],
     )

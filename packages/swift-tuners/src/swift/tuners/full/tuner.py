@@ -11,13 +11,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from swift.core.errors import ModelError
+from swift.core.protocols import Tuner
 from swift.tuners.full.config import FullConfig
 from swift.tuners.mismatch import refuse_mismatch, shapes
 
 WEIGHTS = "model.safetensors"
 
 
-class FullTuner:
+class FullTuner(Tuner):
     """Every parameter trains."""
 
     def __init__(self, config: FullConfig | None = None) -> None:

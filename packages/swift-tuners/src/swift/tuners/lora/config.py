@@ -4,24 +4,15 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from swift.core.config.schema import Config, Names
-
-ALL_LINEAR = "all-linear"
+from swift.tuners.target_config import TargetConfig
 
 
-class LoraConfig(Config):
+class LoraConfig(TargetConfig):
     """train: W + lora_alpha / lora_rank * B A, where only A and B train."""
 
     lora_rank: PositiveInt = Field(8, description="rank of the update; at most a layer's smaller dimension")
     lora_alpha: PositiveInt = Field(16, description="the update is scaled by lora_alpha / lora_rank")
     lora_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout before A while training")
-    target_modules: Names = Field(
-        default_factory=lambda: [ALL_LINEAR],
-        description="layers by the end of their name (q_proj), or all-linear: all linear layers but the head",
-    )
-    modules_to_save: Names = Field(
-        default_factory=list, description="layers that train in full and are saved with the adapter"
-    )
     init_lora_weights: Literal[True, "gaussian", "orthogonal"] = Field(
         True,
         description="how A starts: true is uniform (Kaiming); B is zero, so that training starts at the base",

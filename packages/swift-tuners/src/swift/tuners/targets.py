@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from swift.core.errors import ModelError
 from swift.core.models.heads import classifier_layers
-from swift.tuners.lora.config import ALL_LINEAR
+from swift.tuners.target_config import ALL_LINEAR
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
