@@ -5,9 +5,19 @@ A contract test holds this table equal to the entry points that the packages dec
 
 from __future__ import annotations
 
+_TUNERS = (
+    "adalora", "adapter", "boft", "dora", "eva", "fourierft", "freeze", "full", "ia3", "lisa",
+    "llamapro", "loftq", "longlora", "lora", "lora+", "lora-ga", "oft", "olora", "pissa", "prefix",
+    "prompt", "qlora", "reft", "rslora", "vera",
+)  # fmt: skip
+_OPTIMIZERS = (
+    "adam-mini", "apollo", "galore", "muon", "q-galore", "schedule-free",
+)  # fmt: skip
+
 PROVIDERS: dict[str, dict[str, str]] = {
     "objective": {"dpo": "swift-rlhf", "grpo": "swift-rlhf"},
-    "tuner": {"full": "swift-tuners", "lora": "swift-tuners", "qlora": "swift-tuners"},
+    "tuner": dict.fromkeys(_TUNERS, "swift-tuners"),
+    "optimizer": dict.fromkeys(_OPTIMIZERS, "swift-tuners"),
     "strategy": {"ddp": "swift-parallel"},
     "engine": {"transformers": "swift-infer"},
     "tiny model": {"qwen2.5-vl": "swift-mm"},
@@ -15,6 +25,7 @@ PROVIDERS: dict[str, dict[str, str]] = {
     "reward": {"exact_match": "swift-rlhf"},
     "command": {
         "merge": "swift-tuners",
+        "tuners": "swift-tuners",
         "plan": "swift-parallel",
         "media-check": "swift-mm",
         "rlhf": "swift-rlhf",

@@ -66,7 +66,7 @@ class PeftTuner(Tuner, ABC):
             "target_modules": resolve_targets(model, self.config.target_modules),
             "modules_to_save": [*self.config.modules_to_save, *classifier] or None,
         }
-        return inject(model, self.peft_config(model, common))
+        return cast(nn.Module, inject(model, self.peft_config(model, common)))
 
     def save(self, model: nn.Module, directory: Path) -> None:
         """Write the adapter in peft's format.
@@ -83,7 +83,7 @@ class PeftTuner(Tuner, ABC):
         Raises:
             ModelError: no adapter there, or one of another base (the differences are listed).
         """
-        return load_peft(model, directory, trainable=trainable)
+        return cast(nn.Module, load_peft(model, directory, trainable=trainable))
 
     def merge(self, model: nn.Module) -> nn.Module:
         """Make the adapter part of the weights, and drop it.

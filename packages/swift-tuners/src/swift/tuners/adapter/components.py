@@ -1,0 +1,12 @@
+"""Bottleneck adapters: what is known before anything is loaded."""
+
+from __future__ import annotations
+
+from swift.core.registry import Component
+
+adapter = Component(
+    name="adapter",
+    target="swift.tuners.adapter.tuner:AdapterTuner",
+    summary="a small bottleneck after each attention and feed-forward block",
+    attributes=(("adapter", True), ("paper", "arXiv 1902.00751"), ("source", "ours"), ("needs", "")),
+)

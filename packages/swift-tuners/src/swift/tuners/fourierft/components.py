@@ -1,0 +1,12 @@
+"""FourierFT: what is known before anything is loaded."""
+
+from __future__ import annotations
+
+from swift.core.registry import Component
+
+fourierft = Component(
+    name="fourierft",
+    target="swift.tuners.fourierft.tuner:FourierftTuner",
+    summary="few coefficients of each weight change in the frequency domain",
+    attributes=(("adapter", True), ("paper", "arXiv 2405.03003"), ("source", "peft"), ("needs", "")),
+)

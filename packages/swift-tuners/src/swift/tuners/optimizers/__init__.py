@@ -1,0 +1,1 @@
+"""Optimisers with less memory, or in a low-rank space."""

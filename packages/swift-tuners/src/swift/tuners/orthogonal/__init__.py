@@ -1,0 +1,1 @@
+"""OFT and BOFT."""

@@ -1,0 +1,12 @@
+"""LoReFT: what is known before anything is loaded."""
+
+from __future__ import annotations
+
+from swift.core.registry import Component
+
+reft = Component(
+    name="reft",
+    target="swift.tuners.reft.tuner:ReftTuner",
+    summary="low-rank edits of the hidden states of chosen layers",
+    attributes=(("adapter", True), ("paper", "arXiv 2404.03592"), ("source", "ours"), ("needs", "")),
+)

@@ -1,0 +1,1 @@
+"""Prompt and prefix tuning."""
