@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,19 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ModelConfig()
     save_model(load_model(config, dtype=torch.float32, device="cpu"), load_processor(config), folder)
     return folder
+
+
+@pytest.fixture
+def untouched_registries() -> Iterator[None]:
+    """Leave every registry as it was, no plugin loaded and no process of one behind."""
+    from swift.core.registry import REGISTRIES
+    from swift.plugin import load
+
+    before = {kind: known.registered() for kind, known in REGISTRIES.items()}
+    loaded = dict(load._loaded)
+    yield
+    load.rest_sandboxes()
+    for kind, known in REGISTRIES.items():
+        known.restore(before[kind])
+    load._loaded.clear()
+    load._loaded.update(loaded)

@@ -5,30 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from swift.core.config.run import run_from_dict
 from swift.core.errors import PluginError
-from swift.core.registry import REGISTRIES
 from swift.core.train.run import train_in_process
+
+pytestmark = pytest.mark.usefixtures("untouched_registries")
 
 HEAD = (
     "import torch\nfrom torch.nn.functional import cross_entropy\nfrom swift.plugin import register_loss\n\n"
 )
 LINE = 5  # of the decorator
 LINES = 4  # of a message: the problem, the contract, what it gets here, the remedy
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """Leave every registry as it was."""
-    before = {kind: known.registered() for kind, known in REGISTRIES.items()}
-    yield
-    for kind, known in REGISTRIES.items():
-        known.restore(before[kind])
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from swift.core.commands.plugin import command as plugin
 from swift.core.commands.plugin.check import parse_configs
 from swift.core.errors import ConfigError, RegistryError
 from swift.core.registry import REGISTRIES
+
+pytestmark = pytest.mark.usefixtures("untouched_registries")
 
 LOSSES = """\
 import torch
@@ -30,15 +31,6 @@ def good(inputs, targets, power=1.0):
 def bad(inputs, targets):
     return torch.nn.functional.cross_entropy(inputs, targets).detach()
 """
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """Leave every registry as it was."""
-    before = {kind: known.registered() for kind, known in REGISTRIES.items()}
-    yield
-    for kind, known in REGISTRIES.items():
-        known.restore(before[kind])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pytest
 
 from swift.core.config.run import run_from_dict
 from swift.core.errors import PluginError
-from swift.core.registry import REGISTRIES
 from swift.core.train.run import train_in_process
-from swift.plugin import load as loading
+
+pytestmark = pytest.mark.usefixtures("untouched_registries")
 
 # A loss that edits its own file in the middle of its third call, as a user would in an editor at that moment.
 LOSS = """\
@@ -41,18 +40,6 @@ class Mine:
 """
 CROSS_ENTROPY = "return self.scale * torch.nn.functional.cross_entropy(inputs, targets)"
 CONSTANT = "return inputs.float().sum() * 0.0 + 1000.0 + self.calls"
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """Leave every registry as it was."""
-    before = {kind: known.registered() for kind, known in REGISTRIES.items()}
-    loaded = dict(loading._loaded)
-    yield
-    for kind, known in REGISTRIES.items():
-        known.restore(before[kind])
-    loading._loaded.clear()
-    loading._loaded.update(loaded)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from swift.plugin import register_loss, register_reward
 from swift.plugin.load import Loaded
 from swift.plugin.load import load_plugins as load
 
+pytestmark = pytest.mark.usefixtures("untouched_registries")
+
 REGISTER_REWARD = """\
 from swift.plugin import register_reward
 
@@ -25,15 +26,6 @@ from swift.plugin import register_reward
 def reward(prompts, completions, **columns):
     return [float(len(text)) for text in completions]
 """
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """Leave every registry as it was."""
-    before = {kind: known.registered() for kind, known in REGISTRIES.items()}
-    yield
-    for kind, known in REGISTRIES.items():
-        known.restore(before[kind])
 
 
 def load_plugins(items: Any, folder: Path | None = None) -> list[Loaded]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 
 from swift.core.config.run import run_from_dict
 from swift.core.errors import SandboxError
-from swift.core.registry import REGISTRIES
 from swift.core.train.run import train_in_process
-from swift.plugin import load as loading
+
+pytestmark = pytest.mark.usefixtures("untouched_registries")
 
 Sections = dict[str, dict[str, Any]]
 
@@ -33,19 +32,6 @@ class Mine:
             {at_four}
         return torch.nn.functional.cross_entropy(inputs, targets)
 """
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """Leave every registry as it was, and no process behind."""
-    before = {kind: known.registered() for kind, known in REGISTRIES.items()}
-    loaded = dict(loading._loaded)
-    yield
-    loading.rest_sandboxes()
-    for kind, known in REGISTRIES.items():
-        known.restore(before[kind])
-    loading._loaded.clear()
-    loading._loaded.update(loaded)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,13 @@ import yaml
 from swift.core.config.document import parse_document
 from swift.core.config.run import parse_run, run_from_dict
 from swift.core.errors import ConfigError, RegistryError
-from swift.core.registry import REGISTRIES
 from swift.core.train.run import train_in_process
 from swift.plugin.scaffold import KINDS, NATIVE_KINDS, write_plugin
 from swift.plugin.scaffold.names import class_name
 from swift.plugin.scaffold.write import yaml_lines
 from swift.plugin.testing import check_files
 
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """Leave every registry as it was."""
-    before = {kind: known.registered() for kind, known in REGISTRIES.items()}
-    yield
-    for kind, known in REGISTRIES.items():
-        known.restore(before[kind])
+pytestmark = pytest.mark.usefixtures("untouched_registries")
 
 
 def named(kind: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from swift.core.config.run import run_from_dict
 from swift.core.errors import ConfigError, PluginError, RegistryError
 from swift.core.metrics.check import check_labels, check_metrics
 from swift.core.metrics.use import Metrics, named_values
-from swift.core.registry import metrics
 from swift.core.train.evaluate import evaluate_loss
 from swift.core.train.measure import measure
 from swift.core.train.parts import load_parts
@@ -25,12 +23,7 @@ from swift.core.types import Predictions
 from swift.plugin import register_metric
 from swift.plugin.live import LiveParts
 
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    before = metrics.registered()
-    yield
-    metrics.restore(before)
+pytestmark = pytest.mark.usefixtures("untouched_registries")
 
 
 def run_of(wanted: Any, **train: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,19 +14,12 @@ from swift.core.config.named import Weighted, losses_of
 from swift.core.errors import ConfigError, PluginError, RegistryError
 from swift.core.objectives.components import CausalLMConfig
 from swift.core.objectives.losses import Losses
-from swift.core.registry import REGISTRIES
 from swift.plugin import register_loss
 from swift.plugin.live import LiveParts
 
+pytestmark = pytest.mark.usefixtures("untouched_registries")
+
 N, V = 6, 11
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    before = {kind: known.registered() for kind, known in REGISTRIES.items()}
-    yield
-    for kind, known in REGISTRIES.items():
-        known.restore(before[kind])
 
 
 def given() -> tuple[Tensor, Tensor]:
