@@ -14,6 +14,8 @@ from swift.core.types import Head
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+OWN_CONFIG = "swift_adapter.json"  # of methods that peft does not have
+OWN_WEIGHTS = "swift_adapter.safetensors"
 RUN_FILE = "run.json"
 DEFAULT_SEED = LoopConfig.model_fields["seed"].default
 
