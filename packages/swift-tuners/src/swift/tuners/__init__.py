@@ -6,9 +6,31 @@ Importing this package loads no torch; the functions do when they are called.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from swift.tuners.api import apply_tuner, load_tuner, merge_tuner
+    from swift.tuners.api import (
+        active_adapter,
+        adapter_names,
+        apply_tuner,
+        load_tuner,
+        merge_adapters,
+        merge_tuner,
+        save_tuner,
+        switch_adapter,
+        trainable_share,
+        unmerge_adapters,
+    )
 
-__all__ = ["apply_tuner", "load_tuner", "merge_tuner"]
+__all__ = [
+    "active_adapter",
+    "adapter_names",
+    "apply_tuner",
+    "load_tuner",
+    "merge_adapters",
+    "merge_tuner",
+    "save_tuner",
+    "switch_adapter",
+    "trainable_share",
+    "unmerge_adapters",
+]
 
 
 def __getattr__(name: str) -> Any:

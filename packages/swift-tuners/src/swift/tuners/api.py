@@ -1,25 +1,37 @@
 """Tuners in Python, without a configuration file, on any torch model.
 
 model = apply_tuner(model, "lora", lora_rank=16)
-...train, model.save_pretrained("adapter")...
+...train...
+save_tuner(model, "adapter")
 model = merge_tuner(load_tuner(base, "adapter"))
 """
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from pydantic import ValidationError
 
-from swift.core.errors import ConfigError
+from swift.core.errors import ConfigError, ModelError
 from swift.core.registry import tuners
 from swift.tuners.adapters import ADAPTER_CONFIG
+from swift.tuners.family import carried, check_known, check_new, families, family_of
 
 if TYPE_CHECKING:
     from torch import nn
 
     from swift.core.protocols import Tuner
+
+DEFAULT_ADAPTER = "default"
+
+
+class NamedAdapters(Protocol):
+    """A tuner that can put several adapters on one model."""
+
+    def apply(self, model: nn.Module, adapter_name: str = DEFAULT_ADAPTER) -> nn.Module:
+        """Add an adapter of this name and use it."""
 
 
 def build_tuner(tuner: str, **settings: Any) -> Tuner:
@@ -43,38 +55,156 @@ def build_tuner(tuner: str, **settings: Any) -> Tuner:
     return cast("Tuner", component.load()(config))
 
 
-def apply_tuner(model: nn.Module, tuner: str = "lora", **settings: Any) -> nn.Module:
+def apply_tuner(
+    model: nn.Module, tuner: str = "lora", *, adapter_name: str = DEFAULT_ADAPTER, **settings: Any
+) -> nn.Module:
     """Make exactly the parameters of a tuner trainable.
+
+    On a model that carries an adapter already, another one of the same family goes beside it and is used
+    from then on; see switch_adapter().
 
     Args:
         model: any torch module; changed in place, and wrapped by some tuners.
         tuner: a registered name (full, lora, ...).
+        adapter_name: what the adapter is called on this model.
         settings: the tuner's keys, such as lora_rank=16.
 
     Raises:
         RegistryError: no tuner of that name.
         ConfigError: a setting that does not exist or does not fit.
-        ModelError: the tuner cannot work on this model.
+        ModelError: the tuner cannot work on this model, or the name is taken.
     """
-    return build_tuner(tuner, **settings).apply(model)
+    chosen = build_tuner(tuner, **settings)
+    if adapter_name == DEFAULT_ADAPTER and family_of(model) is None:
+        return chosen.apply(model)
+    if "adapter_name" not in inspect.signature(chosen.apply).parameters:
+        raise ModelError(
+            f"tuner {tuner!r} adds no adapter that could have a name or stand beside another",
+            "apply it to a model without adapters, without adapter_name",
+        )
+    check_new(model, adapter_name)
+    return cast("NamedAdapters", chosen).apply(model, adapter_name)
 
 
-def load_tuner(model: nn.Module, directory: str | Path, *, trainable: bool = False) -> nn.Module:
-    """Put saved weights on a freshly loaded base: an adapter in peft's format, or full weights.
+def save_tuner(model: nn.Module, directory: str | Path) -> None:
+    """Write the adapter in use, or all weights of a model without one.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    family = family_of(model)
+    if family is None:
+        build_tuner("full").save(model, Path(directory))
+    else:
+        family.save(model, Path(directory))
+
+
+def load_tuner(
+    model: nn.Module,
+    directory: str | Path,
+    *,
+    trainable: bool = False,
+    adapter_name: str = DEFAULT_ADAPTER,
+) -> nn.Module:
+    """Put saved weights on a freshly loaded base: an adapter, or full weights.
+
+    Args:
+        directory: what a tuner or peft saved.
+        trainable: whether training goes on from there.
+        adapter_name: what the adapter is called on this model; it goes beside those that are there.
 
     Raises:
         ModelError: nothing to load there, or the weights do not fit this model.
     """
     directory = Path(directory)
-    name = "lora" if (directory / ADAPTER_CONFIG).is_file() else "full"
-    return build_tuner(name).load(model, directory, trainable=trainable)
+    for family in families():
+        if family.recognises(directory):
+            check_new(model, adapter_name)
+            return family.load(model, directory, trainable=trainable, name=adapter_name)
+    if (directory / ADAPTER_CONFIG).is_file():
+        raise ModelError(
+            f"{str(directory / ADAPTER_CONFIG)!r} is of no known kind", "save the adapter with swift or peft"
+        )
+    return build_tuner("full").load(model, directory, trainable=trainable)
 
 
-def merge_tuner(model: nn.Module) -> nn.Module:
+def merge_tuner(model: nn.Module, *, dequantize: bool = False) -> nn.Module:
     """A plain model that computes the same function; a model without an adapter is returned as it is.
+
+    Args:
+        dequantize: a quantised base becomes a plain one, whose weights are the dequantised ones plus the
+            adapter's; False refuses it, because the sum would be rounded to few bits.
 
     Raises:
         ModelError: the adapter cannot be merged without loss.
     """
-    name = "lora" if hasattr(model, "peft_config") else "full"
-    return build_tuner(name).merge(model)
+    family = family_of(model)
+    return model if family is None else family.merge(model, dequantize=dequantize)
+
+
+def adapter_names(model: nn.Module) -> list[str]:
+    """Names of the adapters that a model carries; none: an empty list."""
+    family = family_of(model)
+    return [] if family is None else family.names(model)
+
+
+def active_adapter(model: nn.Module) -> str:
+    """Name of the adapter in use.
+
+    Raises:
+        ModelError: the model carries no adapter.
+    """
+    return carried(model).active(model)
+
+
+def switch_adapter(model: nn.Module, name: str) -> None:
+    """Use another adapter of the model; it becomes the one that trains.
+
+    Raises:
+        ModelError: there is no such adapter.
+    """
+    family = carried(model)
+    check_known(family, model, name)
+    family.switch(model, name)
+
+
+def merge_adapters(model: nn.Module) -> None:
+    """Add the adapter in use to the weights, in place: the same function, without the adapter's cost.
+
+    Raises:
+        ModelError: the model carries no adapter, or one that cannot be merged.
+    """
+    family = carried(model)
+    family.merge_in_place(model)
+
+
+def unmerge_adapters(model: nn.Module) -> None:
+    """Undo merge_adapters(), up to rounding.
+
+    Raises:
+        ModelError: the model carries no adapter.
+    """
+    carried(model).unmerge(model)
+
+
+class TrainableShare(NamedTuple):
+    """Parameters of a model, counted once each."""
+
+    trainable: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """trainable / total."""
+        return self.trainable / max(self.total, 1)
+
+
+def trainable_share(model: nn.Module) -> TrainableShare:
+    """How many of the parameters train. Packed 4-bit weights count by the numbers they stand for."""
+    trainable = total = 0
+    for value in model.parameters():
+        state = getattr(value, "quant_state", None)
+        size = value.numel() if state is None else state.shape.numel()
+        total += size
+        trainable += size * value.requires_grad
+    return TrainableShare(trainable, total)

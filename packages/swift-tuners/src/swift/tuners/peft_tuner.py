@@ -8,6 +8,8 @@ from typing import Any, ClassVar, cast
 
 import peft
 import torch
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -16,6 +18,7 @@ from swift.core.models.heads import classifier_layers
 from swift.core.protocols import Tuner
 from swift.tuners.adapters import ADAPTER_CONFIG
 from swift.tuners.classifier import keep_classifier_whole
+from swift.tuners.dequantize import dequantised, is_quantised_layer
 from swift.tuners.mismatch import refuse_mismatch, shapes
 from swift.tuners.target_config import TargetConfig
 from swift.tuners.targets import resolve_targets
@@ -52,41 +55,44 @@ class PeftTuner(Tuner, ABC):
             ModelError: a setting does not fit the model.
         """
 
-    def apply(self, model: nn.Module) -> nn.Module:
+    def apply(self, model: nn.Module, adapter_name: str = DEFAULT) -> nn.Module:
         """Freeze the model and add what trains.
 
-        The result is a peft model that shares the weights of `model`, which is changed in place.
+        The result is a peft model that shares the weights of `model`, which is changed in place. A peft model
+        gets another adapter beside its own, which is used from then on.
 
         Raises:
             ModelError: a target matches nothing or cannot be adapted, or a setting does not fit the model.
         """
-        classifier = classifier_layers(model)  # new, so that it has to train as a whole
+        base = base_of(model)
+        classifier = classifier_layers(base)  # new, so that it has to train as a whole
         common = {
-            "task_type": _task_type(model, classifier),
-            "target_modules": resolve_targets(model, self.config.target_modules),
+            "task_type": _task_type(base, classifier),
+            "target_modules": resolve_targets(base, self.config.target_modules),
             "modules_to_save": [*self.config.modules_to_save, *classifier] or None,
         }
-        return cast(nn.Module, inject(model, self.peft_config(model, common)))
+        return cast(nn.Module, inject(model, self.peft_config(base, common), adapter_name))
 
     def save(self, model: nn.Module, directory: Path) -> None:
-        """Write the adapter in peft's format.
+        """Write the adapter in use in peft's format.
 
         Raises:
             ModelError: the model carries no adapter.
         """
-        # Without an adapter on them the embeddings are the base's; "auto" would ask the hub about them.
-        peft_model(model).save_pretrained(str(directory), save_embedding_layers=False)
+        save_peft(peft_model(model), directory)
 
-    def load(self, model: nn.Module, directory: Path, *, trainable: bool = False) -> nn.Module:
+    def load(
+        self, model: nn.Module, directory: Path, *, trainable: bool = False, adapter_name: str = DEFAULT
+    ) -> nn.Module:
         """Put a saved adapter on its base, which is left as it was if the adapter does not fit.
 
         Raises:
             ModelError: no adapter there, or one of another base (the differences are listed).
         """
-        return cast(nn.Module, load_peft(model, directory, trainable=trainable))
+        return cast(nn.Module, load_peft(model, directory, trainable=trainable, name=adapter_name))
 
     def merge(self, model: nn.Module) -> nn.Module:
-        """Make the adapter part of the weights, and drop it.
+        """Make the adapter in use part of the weights, and drop it.
 
         Raises:
             ModelError: the base is quantised, where the sum would be rounded; the result is not finite; or
@@ -94,46 +100,166 @@ class PeftTuner(Tuner, ABC):
         """
         return merge_peft(model)
 
+    def restore(self, model: nn.Module, directory: Path) -> bool:
+        """Put a checkpoint's weights into the adapter that apply() made.
 
-def load_peft(model: nn.Module, directory: Path, *, trainable: bool = False) -> peft.PeftModel:
+        Raises:
+            ModelError: no adapter there, or one that does not fit (the differences are listed).
+        """
+        fill(peft_model(model), saved_weights(directory), directory)
+        return True
+
+
+def load_peft(
+    model: nn.Module, directory: Path, *, trainable: bool = False, name: str = DEFAULT
+) -> peft.PeftModel:
     """Put an adapter of any of peft's methods on its base, which is left as it was if it does not fit.
 
     Raises:
         ModelError: no adapter there, or one of another base (the differences are listed).
     """
-    if not (directory / ADAPTER_CONFIG).is_file():
-        raise ModelError(f"{str(directory)!r} holds no adapter ({ADAPTER_CONFIG})")
-    adapter_config = peft.PeftConfig.from_pretrained(str(directory))
-    adapter_config.inference_mode = not trainable
-    base = adapter_config.base_model_name_or_path
-    adapted = inject(model, adapter_config)
-    weights = peft.load_peft_weights(str(directory), device="cpu")
+    weights = saved_weights(directory)
+    config = saved_config(directory)
+    config.inference_mode = not trainable
+    base = config.base_model_name_or_path
+    before = model.active_adapters[0] if isinstance(model, peft.PeftModel) else None
+    adapted = inject(model, config, name)
     try:
-        refuse_mismatch(shapes(own_weights(adapted)), shapes(weights), directory)
+        fill(adapted, weights, directory)
     except ModelError as error:
-        adapted.unload()
+        if before is None:
+            adapted.unload()
+        else:
+            adapted.delete_adapter(name)
+            adapted.set_adapter(before)
         hint = f" (its adapter_config.json names {base!r})" if base else ""
         raise ModelError(error.problem, error.remedy + hint) from None
-    peft.set_peft_model_state_dict(adapted, weights)
     return adapted
 
 
-def merge_peft(model: nn.Module) -> nn.Module:
-    """Make the adapter part of the weights, and drop it.
+def saved_config(directory: Path) -> peft.PeftConfig:
+    """How a saved adapter was made.
 
     Raises:
-        ModelError: the base is quantised, where the sum would be rounded, or the result is not finite.
+        ModelError: no adapter there, or its configuration cannot be read.
+    """
+    path = directory / ADAPTER_CONFIG
+    if not path.is_file():
+        raise ModelError(f"{str(directory)!r} holds no adapter ({ADAPTER_CONFIG})")
+    try:
+        return peft.PeftConfig.from_pretrained(str(directory))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def saved_weights(directory: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a saved adapter.
+
+    Raises:
+        ModelError: no adapter there, or its weights cannot be read.
+    """
+    if not (directory / ADAPTER_CONFIG).is_file():
+        raise ModelError(f"{str(directory)!r} holds no adapter ({ADAPTER_CONFIG})")
+    try:
+        return cast("dict[str, torch.Tensor]", peft.load_peft_weights(str(directory), device="cpu"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"the adapter's weights in {str(directory)!r} cannot be read: {error}") from error
+
+
+def fill(adapted: peft.PeftModel, weights: dict[str, torch.Tensor], directory: Path) -> None:
+    """Copy saved tensors into the adapter in use.
+
+    Raises:
+        ModelError: they do not fit (the differences are listed).
+    """
+    refuse_mismatch(shapes(own_weights(adapted)), shapes(weights), directory)
+    peft.set_peft_model_state_dict(adapted, weights, adapter_name=adapted.active_adapters[0])
+
+
+def save_peft(adapted: peft.PeftModel, directory: Path) -> None:
+    """Write the adapter in use in peft's format."""
+    name = adapted.active_adapters[0]
+    # Without an adapter on them the embeddings are the base's; "auto" would ask the hub about them.
+    adapted.save_pretrained(str(directory), selected_adapters=[name], save_embedding_layers=False)
+    if name == DEFAULT:
+        return
+    for path in (directory / name).iterdir():  # peft gives every other name a folder of its own
+        path.replace(directory / path.name)
+    (directory / name).rmdir()
+
+
+def merge_peft(model: nn.Module, *, dequantize: bool = False) -> nn.Module:
+    """Make the adapter in use part of the weights, and drop it.
+
+    Args:
+        dequantize: make a quantised base plain first; False refuses it.
+
+    Raises:
+        ModelError: the base is quantised, where the sum would be rounded; the method cannot be merged, or the
+            result is not finite.
     """
     adapted = peft_model(model)
-    if getattr(adapted.get_base_model(), "is_quantized", False):
-        raise ModelError(
-            "an adapter on quantised weights cannot be merged without rounding the sum",
-            "load the base without quantisation and put the adapter on it: swift merge does so",
-        )
+    if dequantize and is_quantised(adapted):
+        adapted = with_plain_base(adapted)
+    refuse_quantised(adapted)
+    mergeable(adapted)
     try:
         return cast(nn.Module, adapted.merge_and_unload(safe_merge=True))
     except ValueError as error:  # weights that are not finite
         raise ModelError(f"the adapter cannot be merged: {error}", "choose an earlier checkpoint") from error
+
+
+def with_plain_base(adapted: peft.PeftModel) -> peft.PeftModel:
+    """The adapter in use on the base with its weights dequantised; the quantised one is used up."""
+    name = adapted.active_adapters[0]
+    config, weights = adapted.peft_config[name], own_weights(adapted)
+    plain = inject(dequantised(adapted.unload()), config, name)
+    peft.set_peft_model_state_dict(plain, weights, adapter_name=name)
+    return plain
+
+
+def is_quantised(adapted: peft.PeftModel) -> bool:
+    """Whether layers of the base are kept in few bits."""
+    return any(is_quantised_layer(module) for module in adapted.modules())
+
+
+def refuse_quantised(adapted: peft.PeftModel) -> None:
+    """Merging rounds the sum to few bits.
+
+    Raises:
+        ModelError: the base is quantised.
+    """
+    if is_quantised(adapted):
+        raise ModelError(
+            "an adapter on quantised weights cannot be merged without rounding the sum to few bits",
+            "merge_tuner(model, dequantize=True) adds the adapter to the dequantised weights, which makes a plain "
+            "model; swift merge adds it to the base without quantisation",
+        )
+
+
+def mergeable(adapted: peft.PeftModel) -> BaseTuner:
+    """peft's part that merges.
+
+    Raises:
+        ModelError: the method adds tokens or hidden states, which are no part of the weights.
+    """
+    config = adapted.active_peft_config
+    if config.is_prompt_learning:
+        raise ModelError(
+            f"an adapter of type {config.peft_type} cannot be merged: it adds virtual tokens, and no weights",
+            "use it beside its base",
+        )
+    return cast("BaseTuner", adapted.base_model)
+
+
+def is_merged(adapted: peft.PeftModel) -> bool:
+    """Whether an adapter is part of the weights at the moment."""
+    return any(isinstance(module, BaseTunerLayer) and module.merged for module in adapted.modules())
+
+
+def base_of(model: nn.Module) -> nn.Module:
+    """The model without peft's wrapper; adapters may stand in it."""
+    return cast(nn.Module, model.get_base_model()) if isinstance(model, peft.PeftModel) else model
 
 
 def _task_type(model: nn.Module, classifier: list[str]) -> str | None:
@@ -145,30 +271,64 @@ def _task_type(model: nn.Module, classifier: list[str]) -> str | None:
     return "CAUSAL_LM" if model.can_generate() else "FEATURE_EXTRACTION"
 
 
-def inject(model: nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
+def inject(model: nn.Module, config: peft.PeftConfig, name: str = DEFAULT) -> peft.PeftModel:
+    """Add an adapter and use it.
+
+    Raises:
+        ModelError: it cannot go on this model, which is left as it was.
+    """
+    if isinstance(model, peft.PeftModel) and name in model.peft_config:
+        raise ModelError(f"the model carries an adapter {name!r} already", "give the new one another name")
     own_name = (
-        model.__dict__.get("name_or_path") or None
+        base_of(model).__dict__.get("name_or_path") or None
     )  # peft records this one, with a warning if it differs
     base = own_name or config.base_model_name_or_path
     config.base_model_name_or_path = own_name
     try:
-        adapted = peft.get_peft_model(model, config)
-    except ValueError as error:  # targets that do not exist, or of a kind that peft cannot adapt
-        raise ModelError(f"the adapter cannot go on {type(model).__name__}: {error}") from error
+        if isinstance(model, peft.PeftModel):
+            adapted = model
+            adapted.add_adapter(name, config)
+            adapted.set_adapter(name, inference_mode=config.inference_mode)
+        else:
+            adapted = peft.get_peft_model(model, config, adapter_name=name)
+    except (ValueError, TypeError, ImportError) as error:  # layers of a kind that peft cannot adapt
+        _take_back(model, name)
+        raise ModelError(f"the adapter cannot go on {type(base_of(model)).__name__}: {error}") from error
     keep_classifier_whole(adapted)
     # A folder is found again from any working directory.
     config.base_model_name_or_path = str(Path(base).resolve()) if base and Path(base).is_dir() else base
     return adapted
 
 
+def _take_back(model: nn.Module, name: str) -> None:
+    """Undo an injection that broke off."""
+    for place, module in list(model.named_modules()):
+        if not isinstance(module, BaseTunerLayer):
+            continue
+        if name in module._get_available_adapters():
+            module.delete_adapter(name)
+        if not module._get_available_adapters():
+            parent, _, last = place.rpartition(".")
+            setattr(model.get_submodule(parent), last, module.get_base_layer())
+
+
 def own_weights(adapted: peft.PeftModel) -> dict[str, torch.Tensor]:
-    # As in save(): "auto" would ask the hub whether the embeddings were resized.
+    """The tensors of the adapter in use, as they are saved."""
+    # As in save_peft(): "auto" would ask the hub whether the embeddings were resized.
     return cast(
-        "dict[str, torch.Tensor]", peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        "dict[str, torch.Tensor]",
+        peft.get_peft_model_state_dict(
+            adapted, adapter_name=adapted.active_adapters[0], save_embedding_layers=False
+        ),
     )
 
 
 def peft_model(model: nn.Module) -> peft.PeftModel:
+    """The model itself, if peft put adapters on it.
+
+    Raises:
+        ModelError: it carries none.
+    """
     if not isinstance(model, peft.PeftModel):
         raise ModelError(f"{type(model).__name__} carries no adapter", "apply or load a tuner first")
     return model

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import AuxiliaryTrainingWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from swift.core.errors import ModelError
 from swift.core.models.heads import classifier_layers
 from swift.tuners.target_config import ALL_LINEAR
+
+
+def base_layers(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of every layer of the base. Adapters on it are passed over, and change no name."""
+    if isinstance(model, BaseTunerLayer):
+        model = model.get_base_layer()
+    elif isinstance(model, AuxiliaryTrainingWrapper):
+        model = model.original_module
+    yield prefix, model
+    for name, child in model.named_children():
+        yield from base_layers(child, f"{prefix}.{name}" if prefix else name)
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -19,7 +32,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     classifier = classifier_layers(model)
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in base_layers(model)
         if isinstance(module, nn.Linear | Conv1D)
         and module is not head
         and name.partition(".")[0] not in classifier
@@ -36,8 +49,8 @@ def resolve_targets(model: nn.Module, targets: Sequence[str]) -> list[str]:
     if ALL_LINEAR in targets:
         if not linear:
             raise ModelError("the model has no linear layer for target_modules: all-linear")
-        return _shortest(linear, (name for name, _ in model.named_modules()))
-    names = [name for name, _ in model.named_modules()]
+        return _shortest(linear, (name for name, _ in base_layers(model)))
+    names = [name for name, _ in base_layers(model)]
     for target in targets:
         if not any(_matches(name, target) for name in names):
             there = sorted({_last(name) for name in linear})
@@ -54,7 +67,7 @@ def check_rank(model: nn.Module, targets: Sequence[str], rank: int) -> None:
     Raises:
         ModelError: such a layer is among the targets.
     """
-    for name, module in model.named_modules():
+    for name, module in base_layers(model):
         if any(_matches(name, target) for target in targets):
             sides = _sides(module)
             if sides is not None and rank > min(sides):

@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 
 from swift.core.config.run import RunConfig
 from swift.core.errors import ConfigError
-from swift.core.registry import objectives, optimizers, schedulers
+from swift.core.registry import objectives, optimizers, schedulers, tuners
 
 NEVER = 10**9  # steps
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -54,8 +54,9 @@ def weight_dtype(run: RunConfig, compute: torch.dtype) -> torch.dtype:
 
 
 def trains_all_weights(run: RunConfig) -> bool:
-    """Whether the base weights themselves are optimised."""
-    return run.loop.tuner_strategy in (None, "full")
+    """Whether weights of the base itself are optimised; a tuner says so by its attribute adapter."""
+    name = run.loop.tuner_strategy
+    return name is None or not dict(tuners.get(name).attributes).get("adapter", True)
 
 
 def learning_rate(run: RunConfig) -> float:
