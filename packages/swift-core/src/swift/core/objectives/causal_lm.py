@@ -59,10 +59,10 @@ class CausalLMObjective(Objective):
         targets_BT = batch["labels"][:, 1:]
         learned_BT = targets_BT != IGNORE_INDEX
         options = {"output_hidden_states": True} if self.losses.accept("model_outputs") else {}
-        logits_NV, outputs = forward_at(model, keyword_inputs(batch), learned_BT, **options)
+        rows_NV, outputs = forward_at(model, keyword_inputs(batch), learned_BT, **options)
         weights_BT: Any = batch.get("loss_weights")
         total, metrics = self.losses(
-            logits_NV,
+            rows_NV,
             targets_BT[learned_BT],
             weights_BT[:, 1:][learned_BT] if weights_BT is not None else None,
             attention_mask=batch.get("attention_mask"),

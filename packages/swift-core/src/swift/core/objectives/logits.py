@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from swift.core.objectives.rows import Rows
 from swift.core.types import Batch
 
 NOT_FOR_THE_MODEL = ("labels", "loss_weights")
@@ -26,13 +27,13 @@ def logits_at(model: nn.Module, inputs: dict[str, Any], wanted_BT: Tensor) -> Te
     Args:
         wanted_BT: bool [B, T-1]; entry t says that the logits at position t are wanted.
     """
-    return forward_at(model, inputs, wanted_BT)[0]
+    return forward_at(model, inputs, wanted_BT)[0].gathered()
 
 
 def forward_at(
     model: nn.Module, inputs: dict[str, Any], wanted_BT: Tensor, **options: Any
-) -> tuple[Tensor, Any]:
-    """logits_at(), and the model's whole output.
+) -> tuple[Rows, Any]:
+    """What logits_at() gathers, and the model's whole output.
 
     The output layer runs only on columns in which some row is wanted, where the model allows it: with a large
     vocabulary it costs more time and memory than everything else.
@@ -43,9 +44,15 @@ def forward_at(
     columns_K = wanted_BT.any(dim=0).nonzero().squeeze(1)
     if accepts_logits_to_keep(model):
         output = model(**inputs, logits_to_keep=columns_K, use_cache=False, **options)
-        return output.logits[wanted_BT[:, columns_K]], output
+        return _rows(output.logits, wanted_BT[:, columns_K]), output
     output = model(**inputs, use_cache=False, **options)
-    return output.logits[:, :-1][wanted_BT], output
+    return _rows(output.logits, wanted_BT), output
+
+
+def _rows(logits_BTV: Tensor, wanted: Tensor) -> Rows:
+    """logits[wanted], where wanted may lack the last columns."""
+    row_N, column_N = wanted.nonzero(as_tuple=True)
+    return Rows(logits_BTV.flatten(0, 1), row_N * logits_BTV.shape[1] + column_N)
 
 
 def accepts_logits_to_keep(model: nn.Module) -> bool:

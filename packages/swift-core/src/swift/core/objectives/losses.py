@@ -16,6 +16,7 @@ from torch.nn import functional
 from swift.core.config.named import Weighted
 from swift.core.errors import PluginError
 from swift.core.objectives.loss_form import check_form
+from swift.core.objectives.rows import Rows
 from swift.core.registry import Component, losses
 from swift.core.types import Metric
 from swift.plugin.contract.loss_value import check_loss_value
@@ -58,6 +59,9 @@ class LabelSmoothing:
         )
 
 
+Inputs = Tensor | Rows
+
+
 @dataclass(frozen=True)
 class Term:
     """One loss in use."""
@@ -97,12 +101,12 @@ class Losses:
         return any(extra in accepted_extras(term.slot.part) for term in self.terms)
 
     def __call__(
-        self, inputs: Tensor, targets: Tensor, weights: Tensor | None = None, **extras: Any
+        self, inputs: Inputs, targets: Tensor, weights: Tensor | None = None, **extras: Any
     ) -> tuple[Tensor, dict[str, Metric]]:
         """Sum of the losses of all items.
 
         Args:
-            inputs: [N, V] or [B, C].
+            inputs: [N, V] or [B, C]; rows are gathered where a single loss wants them.
             targets: [N], [B] or [B, C].
             weights: [N] factor of each item.
             extras: further values of EXTRAS, for the losses that name them.
@@ -113,6 +117,8 @@ class Losses:
         Raises:
             PluginError: a loss broke its contract and has no fallback.
         """
+        if len(self.terms) > 1 and isinstance(inputs, Rows):
+            inputs = inputs.gathered()
         sums = [self._sum(term, inputs, targets, {"weights": weights, **extras}) for term in self.terms]
         total = torch.stack([term.weight * value for term, value in zip(self.terms, sums, strict=True)]).sum()
         if len(self.terms) == 1:
@@ -123,11 +129,11 @@ class Losses:
             for term, value in zip(self.terms, sums, strict=True)
         }
 
-    def _sum(self, term: Term, inputs: Tensor, targets: Tensor, extras: Mapping[str, Any]) -> Tensor:
+    def _sum(self, term: Term, inputs: Inputs, targets: Tensor, extras: Mapping[str, Any]) -> Tensor:
         count = len(inputs)
         if count == 0:  # nothing to learn here, but a gradient to share with the other ranks
             term.slot.sit_out()
-            return inputs.float().sum() * 0.0
+            return _like(inputs).float().sum() * 0.0
         value: Tensor = term.slot(inputs, targets, extras).float()
         return value.sum() if value.dim() else value * count
 
@@ -138,13 +144,18 @@ def rehearse(slot: Slot, layout: str) -> None:
     rehearse_loss(build_component("loss", component, slot.config), component, layout)
 
 
-def call_loss(loss: Any, inputs: Tensor, targets: Tensor, extras: Mapping[str, Any]) -> Tensor:
+def call_loss(loss: Any, inputs: Inputs, targets: Tensor, extras: Mapping[str, Any]) -> Tensor:
     """Call a loss with the extras that it names; weights that it does not name are applied to its values.
+
+    Rows are gathered anew for each loss, so that one that takes the place of a plugin reads nothing that the
+    plugin could write to.
 
     Raises:
         PluginError: there are weights, and the loss neither takes them nor returns one value an item.
     """
     accepted = accepted_extras(loss)
+    if isinstance(inputs, Rows):
+        inputs = inputs.gathered_for(loss)
     value: Tensor = loss(inputs, targets, **{name: extras.get(name) for name in accepted})
     weights = extras.get("weights")
     if weights is None or "weights" in accepted or not isinstance(value, Tensor):
@@ -164,5 +175,9 @@ def check_loss(component: Component, value: Any, arguments: tuple[Any, ...], fir
     Raises:
         PluginError: it cannot be minimised.
     """
-    inputs = arguments[0]
+    inputs = _like(arguments[0])
     check_loss_value(component, value, inputs, finite=first or inputs.device.type == "cpu")
+
+
+def _like(inputs: Inputs) -> Tensor:
+    return inputs.alike() if isinstance(inputs, Rows) else inputs

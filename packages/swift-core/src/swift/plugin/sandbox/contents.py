@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from swift.core.errors import SandboxError
-from swift.plugin.sandbox.shared import DTYPE_NAMES, DTYPES, Arena, aligned
+from swift.plugin.sandbox.shared import DTYPE_NAMES, DTYPES, Arena
 
-TENSOR = "$tensor"  # the key that marks a place: [arena, dtype, shape, offset]
+TENSOR = "$tensor"  # the key that marks a place: [arena, offset, dtype, shape]
+DROP, KEEP, COPY = "drop", "keep", "copy"  # a loss's graph; COPY: keep it with a copy of the inputs
 
 Place = list[Any]
 
 
-def tensors_in(value: Any) -> list[torch.Tensor]:
-    """All tensors in nested mappings and lists, in a fixed order."""
+def signature(value: Any, found: list[torch.Tensor]) -> Any:
+    """What tells a nested value from others, its tensors' contents apart: equal ones have equal pack()s.
+
+    Args:
+        found: its tensors are appended here, in a fixed order.
+    """
     if isinstance(value, torch.Tensor):
-        return [value]
+        found.append(value)
+        return value.dtype, value.shape
     if isinstance(value, Mapping):
-        return [tensor for each in value.values() for tensor in tensors_in(each)]
+        return "{", *[(key, signature(each, found)) for key, each in value.items()]
     if isinstance(value, list | tuple):
-        return [tensor for each in value for tensor in tensors_in(each)]
-    return []
+        return "[", *[signature(each, found) for each in value]
+    return repr(value)  # equal numbers of different types, and 0.0 and -0.0, are not the same
 
 
 def check_dtype(tensor: torch.Tensor) -> None:
@@ -39,19 +45,14 @@ def check_dtype(tensor: torch.Tensor) -> None:
         )
 
 
-def size_of(tensors: list[torch.Tensor]) -> int:
-    """Bytes that tensors take one behind the other."""
-    return sum(aligned(tensor.numel() * tensor.dtype.itemsize) for tensor in tensors)
-
-
-def pack(value: Any, keep: Callable[[torch.Tensor], Place]) -> Any:
-    """Replace each tensor by the place where keep() puts it."""
+def pack(value: Any, places: Iterator[Place]) -> Any:
+    """Replace each tensor by the next place."""
     if isinstance(value, torch.Tensor):
-        return {TENSOR: keep(value)}
+        return {TENSOR: next(places)}
     if isinstance(value, Mapping):
-        return {key: pack(each, keep) for key, each in value.items()}
+        return {key: pack(each, places) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [pack(each, keep) for each in value] if tensors_in(value) else value
+        return [pack(each, places) for each in value]
     return value
 
 
@@ -66,7 +67,22 @@ def unpack(value: Any, arenas: Mapping[int, Arena]) -> Any:
     return value
 
 
+def fresh(value: Any, copy: bool = False) -> Any:
+    """Containers and views of their own for a plugin, which may change them in place, of an unpack()ed value.
+
+    Args:
+        copy: tensors too are its own.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.clone() if copy else value.detach()
+    if isinstance(value, dict):
+        return {key: fresh(each, copy) for key, each in value.items()}
+    if isinstance(value, list):
+        return [fresh(each, copy) for each in value]
+    return value
+
+
 def at(place: Place, arenas: Mapping[int, Arena]) -> torch.Tensor:
     """The view of a place."""
-    arena, dtype, shape, offset = place
+    arena, offset, dtype, shape = place
     return arenas[arena].tensor(DTYPES[dtype], shape, offset)

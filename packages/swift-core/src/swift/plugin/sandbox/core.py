@@ -12,7 +12,7 @@ import contextlib
 import ctypes
 import os
 
-_libc = ctypes.CDLL(None)
+_getcpu = ctypes.CDLL(None).sched_getcpu
 
 
 class SharedCore:
@@ -33,23 +33,24 @@ class SharedCore:
         Without the second, the scheduler moves the caller to an idle core when the answer comes.
         """
         self._everywhere = os.sched_getaffinity(0)
-        core = _libc.sched_getcpu()
+        core = _getcpu()
         if core not in self._everywhere:
             return
         if core != self._core:
             self._core = core
-            self._allow(self._pid, {core})
-        self._allow(0, {core})
+            _allow(self._pid, {core})
+        _allow(0, {core})
 
     def part(self) -> None:
         """Let this thread run where it may."""
-        self._allow(0, self._everywhere)
+        _allow(0, self._everywhere)
 
     def leave(self) -> None:
         """Let the process run anywhere: a long call should not wait for its turn while other cores idle."""
         self._core = None
-        self._allow(self._pid, self._everywhere)
+        _allow(self._pid, self._everywhere)
 
-    def _allow(self, pid: int, cores: set[int]) -> None:
-        with contextlib.suppress(OSError):  # it has ended, or may not be moved: only the speed depends on it
-            os.sched_setaffinity(pid, cores)
+
+def _allow(pid: int, cores: set[int]) -> None:
+    with contextlib.suppress(OSError):  # it has ended, or may not be moved: only the speed depends on it
+        os.sched_setaffinity(pid, cores)

@@ -9,11 +9,15 @@ from typing import Any
 import torch
 
 from swift.core.errors import PluginError
-from swift.plugin.sandbox.channel import Message
-from swift.plugin.sandbox.contents import at, unpack
+from swift.plugin.sandbox.channel import Message, number_body
+from swift.plugin.sandbox.contents import COPY, DROP, Place, at, fresh, unpack
 from swift.plugin.sandbox.shared import DTYPE_NAMES, Arena
 
 _MAX_PENDING = 256
+
+
+Call = Callable[[int], Message | bytes]
+"""From the number of a call to its answer, or to the body of that."""
 
 
 class LossCalls:
@@ -23,48 +27,72 @@ class LossCalls:
         self._arenas = arenas
         self._pending: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def forward(self, loss: Callable[..., Any], message: Message) -> Message:
-        """Value, and for a scalar loss also the gradient of the inputs.
+    def bind(self, loss: Callable[..., Any], message: Message) -> Call:
+        """Calls that give the value, and for a scalar loss also the gradient of the inputs.
 
-        `gradient` is where the gradient goes, None where none is wanted; `items` where values by item go.
+        `gradient` is where the gradient goes, None where none is wanted; `items` the room for values by item.
+        `graph` says of that of values by item whether it is kept, to be found again by the number of the
+        call, and whether it needs inputs of its own then; other tensors are the next call's in any case.
         """
-        for ticket in message["forget"]:
-            self._pending.pop(ticket, None)
-        inputs = at(message["inputs"], self._arenas).detach()
-        targets, extras = (unpack(message[key], self._arenas) for key in ("targets", "extras"))
-        wanted = message["gradient"] is not None
-        if wanted:
-            inputs = (inputs.clone() if message["keep"] else inputs).requires_grad_()
-        with torch.set_grad_enabled(wanted), _autocast(message["autocast"]):
-            value = loss(inputs, targets, **extras)
-        _check_loss(value, inputs, wanted)
-        answer: Message = {"dtype": DTYPE_NAMES[value.dtype], "items": False, "ticket": None}
-        if value.dim() == 0:
+        graph = message["graph"] if message["gradient"] is not None else DROP
+        view = at(message["inputs"], self._arenas)
+        arguments = unpack(message["given"], self._arenas)
+        gradient = None if message["gradient"] is None else at(message["gradient"], self._arenas)
+        wanted = gradient is not None
+        dtype = message["autocast"]
+
+        def call(number: int) -> Message | bytes:
+            inputs = view.detach()
             if wanted:
-                _write_gradient(value, inputs, at(message["gradient"], self._arenas))
-            return {**answer, "value": float(value.detach())}
-        arena, _, shape, offset = message["items"]
-        place = [arena, answer["dtype"], shape, offset]
-        at(place, self._arenas).copy_(value.detach())
-        if wanted and message["keep"]:
-            self._pending[message["ticket"]] = (inputs, value)
-            answer["ticket"] = message["ticket"]
+                inputs = (inputs.clone() if graph == COPY else inputs).requires_grad_()
+            own = fresh(arguments, graph != DROP)
+            if torch.is_grad_enabled() is not wanted:
+                torch.set_grad_enabled(wanted)  # from here on
+            with _autocast(dtype):
+                value = loss(inputs, own["targets"], **own["extras"])
+            _check_loss(value, inputs, wanted)
+            if value.dim():
+                if graph != DROP:
+                    self._keep(number, inputs, value)
+                return self._items(value.detach(), message["items"])
+            if gradient is not None:
+                _write_gradient(value, inputs, gradient)
+            return number_body(value.item(), DTYPE_NAMES[value.dtype])
+
+        return call
+
+    def _items(self, value: torch.Tensor, room: Place) -> Message:
+        arena, offset, *_ = room
+        dtype = DTYPE_NAMES[value.dtype]
+        at([arena, offset, dtype, value.shape], self._arenas).copy_(value)
+        return {"items": True, "dtype": dtype}
+
+    def _keep(self, number: int, inputs: torch.Tensor, value: torch.Tensor) -> None:
+        self._pending[number] = (inputs, value)
         if len(self._pending) > _MAX_PENDING:
             self._pending.pop(next(iter(self._pending)))
-        return {**answer, "items": True}
+
+    def forget(self, message: Message) -> Message:
+        """Drop graphs whose backward will not come."""
+        for number in message["calls"]:
+            self._pending.pop(number, None)
+        return {}
 
     def backward(self, message: Message) -> Message:
         """Gradient of the inputs for a gradient of each item's value."""
-        inputs, value = self._pending.pop(message["ticket"])
+        inputs, value = self._pending.pop(message["call"])
         weight = at(message["weight"], self._arenas)
         # Not grad_outputs=weight, for which torch imports sympy: seconds, once, in the middle of a run.
         _write_gradient((value * weight).sum(), inputs, at(message["gradient"], self._arenas))
         return {}
 
 
+_NOTHING = contextlib.nullcontext()
+
+
 def _autocast(dtype: str | None) -> contextlib.AbstractContextManager[Any]:
     if dtype is None:
-        return contextlib.nullcontext()
+        return _NOTHING
     return torch.autocast("cpu", dtype=getattr(torch, dtype))
 
 
@@ -92,11 +120,11 @@ def _write_gradient(value: torch.Tensor, inputs: torch.Tensor, place: torch.Tens
     place.copy_(gradient)
 
 
-def metric_result(result: Any) -> float | dict[str, float]:
+def metric_answer(result: Any) -> Message | bytes:
     """A number, or numbers by name."""
     if isinstance(result, Mapping):
-        return {str(name): float(value) for name, value in result.items()}
-    return float(result)
+        return {"value": {str(name): float(value) for name, value in result.items()}}
+    return number_body(float(result), "")
 
 
 def reward_result(result: Any) -> list[float]:

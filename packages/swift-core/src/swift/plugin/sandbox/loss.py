@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,8 +11,9 @@ from torch.autograd.function import once_differentiable
 
 from swift.core.errors import SandboxError
 from swift.plugin.sandbox.channel import Message
-from swift.plugin.sandbox.contents import pack, tensors_in
+from swift.plugin.sandbox.contents import COPY, DROP, KEEP, Place, pack, signature
 from swift.plugin.sandbox.offers import LOSS_EXTRAS
+from swift.plugin.sandbox.placement import Plan
 from swift.plugin.sandbox.process import SandboxProcess
 from swift.plugin.sandbox.proxies import number
 from swift.plugin.sandbox.running import Running
@@ -51,7 +52,6 @@ class SandboxedLoss(nn.Module):
         self._part = part
         self._name = name
         self._by_item: bool | None = None  # not known before the first call
-        self._tickets = 0
         self._forgotten: list[int] = []
 
     def forward(self, inputs: torch.Tensor, targets: Any, **extras: Any) -> torch.Tensor:
@@ -68,77 +68,102 @@ class SandboxedLoss(nn.Module):
             return _Differentiable.apply(inputs, self, given)  # type: ignore[no-any-return, no-untyped-call]
         return self.evaluate(inputs, given, wanted=False)[0]
 
+    def empty_inputs(self, dtype: torch.dtype, shape: Sequence[int]) -> torch.Tensor:
+        """Memory for inputs that a call then need not copy: [N, V] in shared memory, not initialised.
+
+        Raises:
+            SandboxError: the process is gone, or has no memory for it.
+        """
+        made: list[torch.Tensor] = []
+
+        def act(running: Running) -> Message:
+            _, slot = running.placement.slot(dtype, shape)
+            made.append(slot.lease(dtype, shape))
+            return {}
+
+        self.process.run(act, self._name)
+        return made.pop()
+
     def evaluate(
         self, inputs: torch.Tensor, given: Message, wanted: bool
     ) -> tuple[torch.Tensor, Gradient | None]:
         """The loss, and where wanted what gives the gradient of the inputs."""
         values: list[torch.Tensor] = []
-        gradients: list[torch.Tensor] = []
+        gradients: list[Gradient] = []
 
         def act(running: Running) -> Message:
-            message = self._message(running, inputs, given)
-            if wanted:
-                message["gradient"], slot = running.placement.slot(inputs)
-            answer = running.request(message, self.process.limits.timeout)
+            self._forget(running)
+            # The slot first: to make it may end what lies in another one.
+            slot = running.placement.slot(inputs.dtype, inputs.shape) if wanted else None
+            plan = self._plan(running, inputs, given, slot[0] if slot else None)
+            answer = running.request(plan.body, self.process.limits.timeout)
             if answer.get("items") is True:
-                values.append(self._values(running, message, answer, inputs))
-            elif wanted and "error" not in answer:
-                gradients.append(slot.lease(inputs.dtype, inputs.shape, 0))
+                view = running.placement.view(plan.room, self._dtype(answer), inputs.shape[:1])
+                values.append(view.to(inputs.device, copy=True))
+                if wanted:
+                    lies = plan.copies[0] is None
+                    gradients.append(_ItemGradient(self, inputs, running.number, lies))
+            elif slot and "error" not in answer:
+                gradients.append(_ScalarGradient(slot[1].lease(inputs.dtype, inputs.shape), inputs.device))
             return answer
 
         answer = self.process.run(act, self._name)
         self._by_item = bool(values)
-        if values:
-            return values[0], _ItemGradient(self, inputs, answer.get("ticket")) if wanted else None
-        value = number(self.process, self._name, answer.get("value"))
-        loss = torch.tensor(value, dtype=self._dtype(answer), device=inputs.device)
-        return loss, _ScalarGradient(gradients.pop(), inputs.device) if wanted else None
+        if not values:
+            value = number(self.process, self._name, answer.get("value"))
+            values.append(torch.scalar_tensor(value, dtype=self._dtype(answer), device=inputs.device))
+        return values[0], gradients[0] if wanted else None
 
-    def backward_items(self, inputs: torch.Tensor, ticket: Any, weight: torch.Tensor) -> torch.Tensor:
-        """Gradient of the inputs for a gradient [N] of the values by item."""
+    def backward_items(self, inputs: torch.Tensor, call: int, weight: torch.Tensor) -> torch.Tensor:
+        """Gradient of the inputs for a gradient [N] of the values by item that a call gave."""
         gradients: list[torch.Tensor] = []
 
         def act(running: Running) -> Message:
-            running.placement.begin([weight])
-            message: Message = {"op": "backward", "ticket": ticket, "weight": running.placement.put(weight)}
-            message["gradient"], slot = running.placement.slot(inputs)
-            answer = running.request(message, self.process.limits.timeout)
-            gradients.append(slot.lease(inputs.dtype, inputs.shape, 0))
+            place, slot = running.placement.slot(inputs.dtype, inputs.shape)
+
+            def write(places: list[Place], _: Place) -> Message:
+                return {"op": "backward", "call": call, "weight": places[0], "gradient": place}
+
+            plan = running.placement.put(call, [weight], write)
+            answer = running.request(plan.body, self.process.limits.timeout)
+            gradients.append(slot.lease(inputs.dtype, inputs.shape))
             return answer
 
         self.process.run(act, f"backward of {self._name}")
         return gradients.pop().to(inputs.device)
 
-    def forget(self, ticket: Any) -> None:
+    def forget(self, call: int) -> None:
         """Let the plugin's side drop a graph whose backward will not come."""
-        self._forgotten.append(ticket)
+        self._forgotten.append(call)
 
-    def _message(self, running: Running, inputs: torch.Tensor, given: Message) -> Message:
-        tensors = [inputs, *tensors_in(given)]
-        placement = running.placement
-        placement.begin(tensors, inputs.shape[0] * _WIDEST if inputs.dim() else 0)
-        self._tickets += 1
-        forgotten, self._forgotten = self._forgotten, []
+    def _forget(self, running: Running) -> None:
+        if self._forgotten:
+            calls, self._forgotten = self._forgotten, []
+            running.request({"op": "forget", "calls": calls}, self.process.limits.timeout)
+
+    def _plan(self, running: Running, inputs: torch.Tensor, given: Message, gradient: Place | None) -> Plan:
         device = inputs.device.type
         autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        return {
-            "op": "loss",
-            "id": self._part,
-            "inputs": placement.put(inputs),
-            **pack(given, placement.put),
-            "items": placement.room(torch.float64, inputs.shape[:1]),
-            "gradient": None,
-            "keep": self._by_item is not False,  # a graph that outlives the call needs inputs of its own
-            "ticket": self._tickets,
-            "forget": forgotten,
-            "autocast": None if autocast is None else str(autocast).removeprefix("torch."),
-        }
+        drop = gradient is None or self._by_item is False
+        tensors = [inputs]
+        told = signature(given, tensors)
 
-    def _values(
-        self, running: Running, message: Message, answer: Message, inputs: torch.Tensor
-    ) -> torch.Tensor:
-        place = running.placement.view(message["items"], self._dtype(answer), inputs.shape[:1])
-        return place.to(inputs.device, copy=True)
+        def write(places: list[Place], room: Place) -> Message:
+            following = iter(places)
+            return {
+                "op": "loss",
+                "id": self._part,
+                "inputs": next(following),
+                "given": pack(given, following),
+                "items": room,
+                "gradient": gradient,
+                "graph": DROP if drop else COPY if running.placement.lying(inputs) is None else KEEP,
+                "autocast": None if autocast is None else str(autocast).removeprefix("torch."),
+            }
+
+        key = (self._part, inputs.dtype, inputs.shape, told, gradient and gradient[0], drop, autocast)
+        further = inputs.shape[0] * _WIDEST if inputs.dim() else 0
+        return running.placement.put(key, tensors, write, further)
 
     def _dtype(self, answer: Message) -> torch.dtype:
         dtype = DTYPES.get(str(answer.get("dtype")))
@@ -165,23 +190,34 @@ class _ScalarGradient:
 
 
 class _ItemGradient:
-    """A gradient that the plugin computes once the weights of the items are known."""
+    """A gradient that the plugin computes once the weights of the items are known.
 
-    def __init__(self, loss: SandboxedLoss, inputs: torch.Tensor, ticket: Any) -> None:
+    Args:
+        call: the number of the one that gave the values.
+        lies: the plugin's side uses the inputs where they lie; they must stay there, and as they are.
+    """
+
+    def __init__(self, loss: SandboxedLoss, inputs: torch.Tensor, call: int, lies: bool) -> None:
         self._loss = loss
         self._inputs = inputs.detach()
-        self._ticket = ticket
+        self._version = self._inputs._version if lies else None
+        self._call = call
         self._used = False
 
     def __call__(self, weight: torch.Tensor) -> torch.Tensor:
         if self._used:
             raise _twice()
         self._used = True
-        return self._loss.backward_items(self._inputs, self._ticket, weight)
+        if self._version not in (None, self._inputs._version):
+            raise SandboxError(
+                "the inputs of a sandboxed loss were changed in place before its backward()",
+                "change a copy of them",
+            )
+        return self._loss.backward_items(self._inputs, self._call, weight)
 
     def __del__(self) -> None:
         if not self._used:
-            self._loss.forget(self._ticket)
+            self._loss.forget(self._call)
 
 
 def _twice() -> SandboxError:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from swift.core.errors import SandboxError
-from swift.plugin.sandbox.channel import Message
-from swift.plugin.sandbox.contents import pack, tensors_in
+from swift.plugin.sandbox.channel import Message, body_of
+from swift.plugin.sandbox.contents import Place, pack, signature
 from swift.plugin.sandbox.process import SandboxProcess
 from swift.plugin.sandbox.running import Running
 
@@ -38,14 +40,19 @@ class SandboxedMetric(Proxy):
         given = {"given": [predictions, references], "extras": extras}
 
         def act(running: Running) -> Message:
-            tensors = tensors_in(given)
-            if tensors:
-                running.placement.begin(tensors)
-            arguments = pack(given, running.placement.put)
-            message = {"op": "metric", "id": self._part, "arguments": arguments}
-            return running.request(message, self.process.limits.timeout)
+            tensors: list[torch.Tensor] = []
+            told = signature(given, tensors)
 
-        result = self.process.run(act, self._name).get("result")
+            def write(places: list[Place], _: Place) -> Message:
+                return {"op": "metric", "id": self._part, "arguments": pack(given, iter(places))}
+
+            if tensors:
+                body = running.placement.put((self._part, told), tensors, write).body
+            else:
+                body = body_of(write([], []))
+            return running.request(body, self.process.limits.timeout)
+
+        result = self.process.run(act, self._name).get("value")
         if isinstance(result, dict):
             return {name: self._number(value) for name, value in result.items()}
         return self._number(result)

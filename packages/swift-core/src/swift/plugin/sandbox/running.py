@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
@@ -18,6 +19,7 @@ from swift.plugin.sandbox.placement import Placement
 from swift.plugin.sandbox.scratch import ScratchMeter
 from swift.plugin.sandbox.spawn import spawn
 
+_NUMBERS = itertools.count(1)
 _MAX_ANSWER = 16 * 2**20  # bytes of JSON; tensors do not count
 
 
@@ -29,6 +31,7 @@ class Running:
         scratch: the folder that it may write to.
         placement: where it finds tensors.
         offers: what the plugin registered.
+        number: of the last request; no two processes of a run share one.
     """
 
     def __init__(self, path: Path, limits: SandboxLimits, native: Mapping[str, Path]) -> None:
@@ -44,27 +47,25 @@ class Running:
         )
         self.placement = Placement(self.request, limits.timeout)
         self.offers: list[Any] = []
-        self._number = 0
+        self.number = 0
         self._clean = weakref.finalize(self, _clean_up, self.owner, spawned.process, spawned.scratch)
 
     def hello(self, seconds: float) -> Message:
         """What the process says once it is locked down, or why it is not."""
         return self._channel.receive(0, time.perf_counter() + seconds)
 
-    def request(self, message: Message, seconds: float, descriptors: tuple[int, ...] = ()) -> Message:
+    def request(self, message: Message | bytes, seconds: float, descriptors: tuple[int, ...] = ()) -> Message:
         """Send a call, wait for its answer."""
-        self._number += 1
+        self.number = next(_NUMBERS)
         deadline = time.perf_counter() + seconds
         if self._core is not None:
             self._core.join()
         try:
-            self._channel.send(self._number, message, deadline, descriptors)
-            answer = self._channel.receive(self._number, deadline)
+            self._channel.send(self.number, message, deadline, descriptors)
+            return self._channel.receive(self.number, deadline)
         finally:
             if self._core is not None:
                 self._core.part()
-        self._meter.check()
-        return answer
 
     def wait(self, seconds: float) -> int | None:
         """Its status once it has ended, None if it does not."""

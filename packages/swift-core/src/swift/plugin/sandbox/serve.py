@@ -15,12 +15,15 @@ from types import ModuleType
 from typing import Any
 
 from swift.plugin.python import run_python
-from swift.plugin.sandbox.channel import ChildChannel, Message
-from swift.plugin.sandbox.contents import unpack
-from swift.plugin.sandbox.evaluate import LossCalls, filter_row, metric_result, reward_result
+from swift.plugin.sandbox.channel import ChildChannel, Message, decode
+from swift.plugin.sandbox.contents import TENSOR, fresh, unpack
+from swift.plugin.sandbox.evaluate import Call, LossCalls, filter_row, metric_answer, reward_result
 from swift.plugin.sandbox.offers import describe
 from swift.plugin.sandbox.shared import Arena
 from swift.plugin.transaction import Registered, registering
+
+_SHORT = 4096  # bytes of a message; a longer one carries texts, which do not come again
+_KEPT_CALLS = 256
 
 
 class NativeFinder(MetaPathFinder):
@@ -61,11 +64,15 @@ class Server:
             "load": self._load,
             "build": self._build,
             "arena": self._arena,
-            "loss": self._loss,
+            "forget": self._losses.forget,
             "backward": self._losses.backward,
-            "metric": self._metric,
             "reward": self._reward,
             "filter": self._filter,
+        }
+        self._repeated: dict[bytes, Call] = {}
+        self._binders: dict[str, Callable[[Message], Call]] = {
+            "loss": self._bind_loss,
+            "metric": self._bind_metric,
         }
 
     def run(self) -> None:
@@ -75,15 +82,32 @@ class Server:
             ChannelClosed: the run is gone.
         """
         while True:
-            number, message = self._channel.receive()
+            number, body = self._channel.receive_body()
             try:
-                answer = self._operations[message["op"]](message)
+                answer = self._call(body)(number)
             except BaseException as error:  # noqa: BLE001 (a plugin may raise anything; the run is told)
                 answer = {"error": self._failure(error)}
             try:
                 self._channel.send(number, answer)
             except (TypeError, ValueError, RecursionError) as error:  # not JSON: a row of a filter, say
                 self._channel.send(number, {"error": self._failure(error)})
+
+    def _call(self, body: bytes) -> Call:
+        """What a message asks for; that of one with tensors is kept, because a run repeats its shapes."""
+        known = self._repeated.get(body)
+        if known is not None:
+            return known
+        message = decode(body)
+        bind = self._binders.get(message["op"])
+        if bind is None:
+            operation = self._operations[message["op"]]
+            return lambda _: operation(message)
+        call = bind(message)
+        if len(body) <= _SHORT and TENSOR.encode() in body:
+            if len(self._repeated) >= _KEPT_CALLS:
+                self._repeated.clear()
+            self._repeated[body] = call
+        return call
 
     def _failure(self, error: BaseException) -> Message:
         frames = traceback.extract_tb(error.__traceback__)
@@ -119,15 +143,21 @@ class Server:
         os.close(descriptor)
         for dropped in message["drop"]:
             self._arenas.pop(dropped, None)
+            self._repeated.clear()  # which hold views of it
         return {}
 
-    def _loss(self, message: Message) -> Message:
-        return self._losses.forward(self._instances[message["id"]], message)
+    def _bind_loss(self, message: Message) -> Call:
+        return self._losses.bind(self._instances[message["id"]], message)
 
-    def _metric(self, message: Message) -> Message:
+    def _bind_metric(self, message: Message) -> Call:
+        metric = self._instances[message["id"]]
         arguments = unpack(message["arguments"], self._arenas)
-        result = self._instances[message["id"]](*arguments["given"], **arguments["extras"])
-        return {"result": metric_result(result)}
+
+        def call(_: int) -> Message | bytes:
+            own = fresh(arguments)
+            return metric_answer(metric(*own["given"], **own["extras"]))
+
+        return call
 
     def _reward(self, message: Message) -> Message:
         given = message["arguments"]

@@ -39,6 +39,7 @@ class Arena:
         """Map size bytes of a descriptor, and close it unless it is wanted for sending."""
         self.size = size
         self.memory = mmap.mmap(descriptor, size)
+        self.address = torch.frombuffer(self.memory, dtype=torch.uint8).data_ptr()
         self._tensors: dict[Key, torch.Tensor] = {}
         self._lease: weakref.ref[memoryview] | None = None
 
@@ -69,11 +70,11 @@ class Arena:
             known = self._tensors[key] = self._view(memoryview(self.memory), *key)
         return known
 
-    def lease(self, dtype: torch.dtype, shape: Sequence[int], offset: int) -> torch.Tensor:
-        """A view that counts as in use until its last reference is gone."""
+    def lease(self, dtype: torch.dtype, shape: Sequence[int]) -> torch.Tensor:
+        """A view of its beginning that counts as in use until its last reference is gone."""
         window = memoryview(self.memory)
         self._lease = weakref.ref(window)
-        return self._view(window, dtype, tuple(shape), offset)
+        return self._view(window, dtype, tuple(shape), 0)
 
     @property
     def leased(self) -> bool:
