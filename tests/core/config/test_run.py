@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 from pydantic import Field
 
 from swift.core.config.document import override, parse_document
 from swift.core.config.run import RunConfig, key_owners, load_run, parse_run, run_from_dict
 from swift.core.config.schema import Config, LoopConfig, PluginsConfig
 from swift.core.errors import EXIT_USAGE, ConfigError, RegistryError, SwiftError
-from swift.core.registry import Component, engines, objectives
+from swift.core.registry import Component, engines, losses, objectives
 
 
 def run_of(text: str, *assignments: str) -> RunConfig:
@@ -67,7 +68,9 @@ data: {dataset_name: hh-rlhf, task_type: preference}
     assert (run.data.dataset_name, run.data.task_type) == (["hh-rlhf"], "preference")
 
 
+@pytest.mark.usefixtures("untouched_registries")
 def test_own_loss_with_settings() -> None:
+    losses.register(Component("focal_loss", target=sum))
     run = run_of("train: {loss_type: focal_loss, loss_config: {alpha: 0.8, gamma: 2.0}}\n")
     objective = values(run.objective)
     assert objective["loss_type"] == "focal_loss"
@@ -75,7 +78,7 @@ def test_own_loss_with_settings() -> None:
 
 
 def test_scientific_notation_is_a_number_everywhere() -> None:
-    run = run_of("train: {learning_rate: 1e-4, loss_type: mine, loss_config: {epsilon: 1e-6}}\n")
+    run = run_of("train: {learning_rate: 1e-4, loss_type: label_smoothing, loss_config: {epsilon: 1e-6}}\n")
     assert run.optim.learning_rate == 1e-4
     assert values(run.objective)["loss_config"] == {"epsilon": 1e-6}
 
@@ -108,14 +111,14 @@ def test_key_of_another_section() -> None:
 def test_key_of_a_component_that_is_not_chosen() -> None:
     error = refusal("train:\n  stage: sft\n  lora_rank: 8\n")
     assert error.problem == "run.yaml:3: unknown key 'train.lora_rank'"
-    assert "'train.tuner_strategy' lora or qlora" in error.remedy
+    assert "'train.tuner_strategy' lora or " in error.remedy
     assert "not chosen" in error.remedy
 
 
 def test_misspelt_key_of_a_component_that_is_not_chosen() -> None:
     error = refusal("train: {lora_rnk: 8}\n")
     assert "did you mean 'lora_rank'" in error.remedy
-    assert "'train.tuner_strategy' lora or qlora" in error.remedy
+    assert "'train.tuner_strategy' lora or " in error.remedy
 
 
 def test_wrong_types_are_all_named_with_their_lines() -> None:
@@ -294,3 +297,41 @@ def test_fallback_of_a_part_that_nothing_registers() -> None:
 )
 def test_sum_of_losses_that_is_none(terms: str, rule: str) -> None:
     assert rule in str(refusal(f"train:\n  loss_type: {terms}\n"))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "words"),
+    [
+        ("train", "loss_type", "cross_entrop", "unknown loss 'cross_entrop'"),
+        ("train", "loss_type", [{"name": "mse"}, {"name": "nix"}], "unknown loss 'nix'"),
+        ("train", "callbacks", ["ema2"], "unknown callback 'ema2'"),
+        ("eval", "metrics", "rogue", "did you mean 'rouge'"),
+        ("data", "filters", [{"name": "lenght"}], "did you mean 'length'"),
+        ("data", "loss_scale", "regexx", "unknown loss scale 'regexx'"),
+    ],
+)
+def test_an_unknown_part_is_refused_where_it_is_written(
+    tmp_path: Path, section: str, key: str, value: Any, words: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({section: {key: value}}), encoding="utf-8")
+    with pytest.raises(RegistryError, match=words) as raised:
+        load_run(path)
+    assert str(raised.value).startswith(f"{path}:2: '{section}.{key}'")
+
+
+def test_usual_loss_may_be_written() -> None:
+    assert run_from_dict({"train": {"stage": "sft", "loss_type": "cross_entropy"}}).objective is not None
+    assert run_from_dict({"data": {"task_type": "embedding"}, "train": {"loss_type": "auto"}}).objective
+
+
+def test_a_misspelt_key_of_a_term_is_told_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        run_from_dict({"train": {"loss_type": [{"name": "mse", "weigth": 2}]}})
+    assert str(raised.value).splitlines()[0].endswith("weigth' is 2: there is no such key")
+    assert len(str(raised.value).splitlines()) == 2
+
+
+def test_a_missing_space_behind_a_colon_is_told() -> None:
+    with pytest.raises(ConfigError, match="put a space behind the colon: name: ndcg"):
+        run_from_dict({"eval": {"metrics": [{"name:ndcg": None}]}})

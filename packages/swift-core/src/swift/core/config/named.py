@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
@@ -9,6 +10,13 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from swift.core.config.base import Config
+
+
+@dataclass(frozen=True)
+class PartsOf:
+    """Beside the type of a key: the kind of registered part that its names mean."""
+
+    kind: str
 
 
 class Named(Config):
@@ -40,7 +48,9 @@ NamedParts = Annotated[list[Named], BeforeValidator(_as_list)]
 """One name, one {name, config}, or a list of either."""
 
 LossType = Annotated[
-    str | list[Weighted], BeforeValidator(lambda value: value if isinstance(value, str) else _as_list(value))
+    str | list[Weighted],
+    BeforeValidator(lambda value: value if isinstance(value, str) else _as_list(value)),
+    PartsOf("loss"),
 ]
 """One loss by name, or a weighted sum of several: [{name: cross_entropy}, {name: mine, weight: 0.2}]."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from swift.core.config.document import SHORT_FOR, Document, override, read_document
+from swift.core.config.registered import check_registered
 from swift.core.config.schema import (
     CheckpointConfig,
     Config,
@@ -225,7 +226,8 @@ def _split(
     parts: dict[str, BaseModel | None] = dict.fromkeys(chosen)
     for part, config in configs.items():
         own = {key: value for key, value in values.items() if owners[key] == part}
-        parts[part] = _validated(config, own, section, document)
+        parts[part] = valid = _validated(config, own, section, document)
+        check_registered(valid, own, section, document)
     return parts
 
 
@@ -286,12 +288,25 @@ def _validated(config: type[BaseModel], values: Mapping[str, Any], section: str,
         return config.model_validate(dict(values))
     except ValidationError as error:
         lines = []
-        for item in error.errors():
-            keys = [str(part) for part in item["loc"]]
+        for item in _told(error):
+            keys = [str(part) for part in item["loc"] if not str(part).startswith("list[")]
             dotted = ".".join([section, *keys])
             place = document.place((section, *keys))
-            lines.append(f"{place}: '{dotted}' is {item['input']!r}: {item['msg']}")
+            what = _no_such_key(keys[-1]) if item["type"] == "extra_forbidden" else item["msg"]
+            lines.append(f"{place}: '{dotted}' is {item['input']!r}: {what}")
         raise ConfigError("\n".join(lines), _describe(config, error)) from None
+
+
+def _told(error: ValidationError) -> list[Any]:
+    """Its items, without pydantic's word that a list of parts is not a single name."""
+    every = error.errors()
+    several = len({item["loc"][:1] for item in every}) < len(every)
+    return [item for item in every if not (several and item["loc"][-1:] == ("str",))]
+
+
+def _no_such_key(key: str) -> str:
+    name, colon, value = key.partition(":")
+    return "there is no such key" + (f"; put a space behind the colon: {name}: {value}" if colon else "")
 
 
 def _describe(config: type[BaseModel], error: ValidationError) -> str:
@@ -309,13 +324,9 @@ def _remedy_for_section(section: str) -> str:
 
 def _remedy_for_key(section: str, key: str, owners: Mapping[str, str]) -> str:
     for choice in CHOICES.get(section, ()):
-        claimants = [
-            name for name, config in _component_configs(choice.registry) if key in config.model_fields
-        ]
+        claimants = _claimants(choice.registry, key)
         if claimants:
-            return (
-                f"it belongs to '{section}.{choice.key}' {' or '.join(claimants)}, which is not chosen here"
-            )
+            return f"it belongs to '{section}.{choice.key}' {claimants}, which is not chosen here"
     elsewhere = [other for other, keys in all_keys().items() if other != section and key in keys]
     if elsewhere:
         return "did you mean " + " or ".join(f"'{other}.{key}'" for other in elsewhere) + "?"
@@ -323,6 +334,14 @@ def _remedy_for_key(section: str, key: str, owners: Mapping[str, str]) -> str:
     if not near and (other := nearest(key, all_keys()[section], limit=1)):
         return f"did you mean {other[0]!r}? There, {_remedy_for_key(section, other[0], owners)}"
     return did_you_mean(key, owners)
+
+
+def _claimants(registry: Registry, key: str, listed: int = 3) -> str:
+    """Components whose config has a key; first those that it was written for, not those that inherit it."""
+    having = [(name, config) for name, config in _component_configs(registry) if key in config.model_fields]
+    names = [name for name, _ in sorted(having, key=lambda each: key not in each[1].__annotations__)]
+    more = f" or {len(names) - listed} others" if len(names) > listed else ""
+    return " or ".join(names[:listed]) + more
 
 
 def _component_configs(registry: Registry) -> Iterator[tuple[str, type[BaseModel]]]:

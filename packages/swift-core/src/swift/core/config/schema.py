@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
 from swift.core.config.base import Config as Config
-from swift.core.config.named import DatasetItems, NamedParts
+from swift.core.config.named import DatasetItems, NamedParts, PartsOf
 from swift.core.registry import Trust
 from swift.core.types import Task
 
@@ -84,7 +84,7 @@ class DataConfig(Config):
         description="mix data sets (in turns, or by weights) until the first is used up, or until all are, "
         "repeating the others; default: first_exhausted with weights, else data sets are joined",
     )
-    filters: NamedParts = Field(
+    filters: Annotated[NamedParts, PartsOf("filter")] = Field(
         default_factory=list,
         description="registered filters, run in order on every row as it was read: a name, {name, config}, "
         "or a list of them",
@@ -100,7 +100,7 @@ class DataConfig(Config):
         description="what happens to a longer sample: cut its end or start, drop it, or cut it into several",
     )
     loss_turns: Literal["all", "last"] = Field("all", description="which assistant turns are learned")
-    loss_scale: NamedParts = Field(
+    loss_scale: Annotated[NamedParts, PartsOf("loss scale")] = Field(
         default_factory=list,
         description="how much pieces of a turn weigh in the loss: default, last_round, ignore_thinking, "
         "tool_calls, regex, all, or a registered one. A name, {name, config}, or a list: weights multiply",
@@ -160,7 +160,7 @@ class LoopConfig(Config):
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
     dataloader_num_workers: int = Field(0, ge=0, description="processes that collate batches")
-    callbacks: NamedParts = Field(
+    callbacks: Annotated[NamedParts, PartsOf("callback")] = Field(
         default_factory=list, description="registered callbacks: a name, {name, config}, or a list of them"
     )
 
@@ -249,7 +249,7 @@ class InferConfig(Config):
 class EvalConfig(Config):
     """eval: what is measured on held-out data beside its loss."""
 
-    metrics: NamedParts = Field(
+    metrics: Annotated[NamedParts, PartsOf("metric")] = Field(
         default_factory=list,
         description="registered metrics: a name, {name, config}, or a list of them. Metrics of predictions "
         "(accuracy, mrr, ...) at every evaluation, of greedy answers (exact_match, bleu, ...) at the end",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from swift.core.config.named import Named, NamedParts
+from swift.core.config.named import Named, NamedParts, PartsOf
 from swift.core.config.schema import Config, NonNegative
 from swift.rlhf.algorithms import ALGORITHMS
 
@@ -22,7 +22,7 @@ class GRPOConfig(Config):
     completions.
     """
 
-    reward_funcs: NamedParts = Field(
+    reward_funcs: Annotated[NamedParts, PartsOf("reward")] = Field(
         default_factory=list,
         description="rewards: a name, {name, config}, or a list of them; their weighted sum counts",
     )
