@@ -45,7 +45,7 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "lisa": {"active_layers": 1},
+    "lisa": {"lisa_activated_layers": 1, "lisa_step_interval": 2},
 }
 """Keys under train: where a method's defaults are too large for these models."""
 
