@@ -61,20 +61,26 @@ def resolve_targets(model: nn.Module, targets: Sequence[str]) -> list[str]:
     return list(targets)
 
 
+def chosen_layers(model: nn.Module, targets: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of every layer of the base that resolved targets mean."""
+    for name, module in base_layers(model):
+        if any(_matches(name, target) for target in targets):
+            yield name, module
+
+
 def check_rank(model: nn.Module, targets: Sequence[str], rank: int) -> None:
     """A rank above a layer's smaller dimension adds parameters but no freedom.
 
     Raises:
         ModelError: such a layer is among the targets.
     """
-    for name, module in base_layers(model):
-        if any(_matches(name, target) for target in targets):
-            sides = _sides(module)
-            if sides is not None and rank > min(sides):
-                raise ModelError(
-                    f"lora_rank {rank} exceeds the smaller dimension of {name!r} ({sides[0]} x {sides[1]})",
-                    f"use lora_rank <= {min(sides)}, or leave {_last(name)!r} out of target_modules",
-                )
+    for name, module in chosen_layers(model, targets):
+        shape = sides(module)
+        if shape is not None and rank > min(shape):
+            raise ModelError(
+                f"lora_rank {rank} exceeds the smaller dimension of {name!r} ({shape[0]} x {shape[1]})",
+                f"use lora_rank <= {min(shape)}, or leave {_last(name)!r} out of target_modules",
+            )
 
 
 def _shortest(chosen: Iterable[str], every: Iterable[str]) -> list[str]:
@@ -93,7 +99,8 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _sides(module: nn.Module) -> tuple[int, int] | None:
+def sides(module: nn.Module) -> tuple[int, int] | None:
+    """(inputs, outputs) of a layer that has two such dimensions."""
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if isinstance(module, Conv1D):
