@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from swift.core.cli import GROUP
-from swift.core.config.run import SECTIONS, section_configs
+from swift.core.config.sections import SECTIONS, section_configs
 from swift.core.registry import REGISTRIES
 
 FROZEN = Path(__file__).with_name("public_surface.json")

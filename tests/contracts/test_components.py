@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from swift.core.catalog import PROVIDERS
 from swift.core.cli import GROUP
-from swift.core.config.run import CHOICES, SECTIONS, key_owners
+from swift.core.config.sections import CHOICES, SECTIONS, key_owners
 from swift.core.registry import REGISTRIES, Component, check_same_claims
 
 ROOT = Path(__file__).parents[2]

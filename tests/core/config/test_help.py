@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swift.core.config.help import config_help
-from swift.core.config.run import SECTIONS, all_keys
+from swift.core.config.sections import SECTIONS, all_keys
 
 
 def test_every_key_of_every_component_is_explained() -> None:

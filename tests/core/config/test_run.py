@@ -12,8 +12,9 @@ import yaml
 from pydantic import Field
 
 from swift.core.config.document import override, parse_document
-from swift.core.config.run import RunConfig, key_owners, load_run, parse_run, run_from_dict
+from swift.core.config.run import RunConfig, load_run, parse_run, run_from_dict
 from swift.core.config.schema import Config, LoopConfig, PluginsConfig
+from swift.core.config.sections import key_owners
 from swift.core.errors import EXIT_USAGE, ConfigError, RegistryError, SwiftError
 from swift.core.registry import Component, engines, losses, objectives
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from swift.core.config.run import SECTIONS, section_configs
+from swift.core.config.sections import SECTIONS, section_configs
 
 
 def config_help() -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from swift.core.config.document import SHORT_FOR, Document, override, read_document
 from swift.core.config.registered import check_registered
@@ -27,64 +26,18 @@ from swift.core.config.schema import (
     OptimConfig,
     PluginsConfig,
 )
-from swift.core.errors import ConfigError, RegistryError, did_you_mean, nearest
-from swift.core.registry import REGISTRIES, Registry, engines, objectives, strategies, tuners
+from swift.core.config.sections import (
+    CHOICES,
+    SECTIONS,
+    Choice,
+    Values,
+    key_owners,
+    objective_name,
+)
+from swift.core.config.wrong import remedy_for_key, remedy_for_section, validated
+from swift.core.errors import ConfigError, RegistryError, did_you_mean
+from swift.core.registry import REGISTRIES
 from swift.plugin.load import load_plugins
-
-logger = logging.getLogger(__name__)
-
-
-Values = Mapping[str, Mapping[str, Any]]
-
-
-def _own_name(name: Any, values: Values) -> Any:
-    return name
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A part of a section that another key chooses: train.stage chooses an objective's config.
-
-    Attributes:
-        refine: the chosen name, given the key's value and all sections.
-    """
-
-    part: str
-    key: str
-    registry: Registry
-    refine: Callable[[Any, Values], Any] = _own_name
-
-
-def objective_name(stage: Any, values: Values) -> Any:
-    """The objective: with stage sft, a task type that is one of its own (seq_cls, ...) chooses it."""
-    task = values.get("data", {}).get("task_type")
-    return task if stage == "sft" and isinstance(task, str) and task in objectives else stage
-
-
-SECTIONS: dict[str, dict[str, type[Config]]] = {
-    "model": {"model": ModelConfig},
-    "data": {"data": DataConfig},
-    "train": {
-        "loop": LoopConfig,
-        "optim": OptimConfig,
-        "checkpoint": CheckpointConfig,
-        "logging": LoggingConfig,
-    },
-    "device": {"device": DeviceConfig},
-    "infer": {"infer": InferConfig},
-    "eval": {"eval": EvalConfig},
-    "export": {"export": ExportConfig},
-    "plugins": {"plugins": PluginsConfig},
-}
-
-CHOICES: dict[str, tuple[Choice, ...]] = {
-    "train": (
-        Choice("objective", "stage", objectives, objective_name),
-        Choice("tuner", "tuner_strategy", tuners),
-    ),
-    "device": (Choice("strategy", "parallel_method", strategies),),
-    "infer": (Choice("engine", "engine", engines),),
-}
 
 
 @dataclass(frozen=True)
@@ -172,7 +125,7 @@ def parse_run(document: Document, folder: Path | None = None) -> RunConfig:
     for section in document.values:
         if section not in SECTIONS:
             raise ConfigError(
-                f"{document.place((section,))}: unknown section {section!r}", _remedy_for_section(section)
+                f"{document.place((section,))}: unknown section {section!r}", remedy_for_section(section)
             )
     values = {section: _section_values(document, section) for section in SECTIONS}
     _load_plugins(document, folder)
@@ -185,7 +138,7 @@ def parse_run(document: Document, folder: Path | None = None) -> RunConfig:
 def _load_plugins(document: Document, folder: Path | None) -> None:
     values = _section_values(document, "plugins")
     _check_keys("plugins", values, key_owners(SECTIONS["plugins"], "plugins"), document)
-    config = _validated(PluginsConfig, values, "plugins", document)
+    config = validated(PluginsConfig, values, "plugins", document)
     load_plugins(config, folder)
     for name in config.fallback:
         if not any(name in registry for registry in REGISTRIES.values()):
@@ -226,7 +179,7 @@ def _split(
     parts: dict[str, BaseModel | None] = dict.fromkeys(chosen)
     for part, config in configs.items():
         own = {key: value for key, value in values.items() if owners[key] == part}
-        parts[part] = valid = _validated(config, own, section, document)
+        parts[part] = valid = validated(config, own, section, document)
         check_registered(valid, own, section, document)
     return parts
 
@@ -236,26 +189,8 @@ def _check_keys(
 ) -> None:
     for key in values:
         if key not in owners:
-            remedy = _remedy_for_key(section, key, owners)
+            remedy = remedy_for_key(section, key, owners)
             raise ConfigError(f"{document.place((section, key))}: unknown key '{section}.{key}'", remedy)
-
-
-def key_owners(configs: Mapping[str, type[BaseModel]], section: str) -> dict[str, str]:
-    """Which part owns each key of a section.
-
-    Raises:
-        RegistryError: two parts that are active together claim one key.
-    """
-    owners: dict[str, str] = {}
-    for part, config in configs.items():
-        for key in config.model_fields:
-            if key in owners:
-                raise RegistryError(
-                    f"the key '{section}.{key}' is claimed by the {owners[key]} and by the {part} config",
-                    "a key belongs to exactly one component: rename one of them",
-                )
-            owners[key] = part
-    return owners
 
 
 def _installed_default(choice: Choice, classes: Mapping[str, type[Config]]) -> Any:
@@ -281,92 +216,3 @@ def _component_config(choice: Choice, name: Any, section: str, document: Documen
         return choice.registry.get(name).config
     except RegistryError as error:
         raise RegistryError(f"{place}: '{section}.{choice.key}': {error.problem}", error.remedy) from None
-
-
-def _validated(config: type[BaseModel], values: Mapping[str, Any], section: str, document: Document) -> Any:
-    try:
-        return config.model_validate(dict(values))
-    except ValidationError as error:
-        lines = []
-        for item in _told(error):
-            keys = [str(part) for part in item["loc"] if not str(part).startswith("list[")]
-            dotted = ".".join([section, *keys])
-            place = document.place((section, *keys))
-            what = _no_such_key(keys[-1]) if item["type"] == "extra_forbidden" else item["msg"]
-            lines.append(f"{place}: '{dotted}' is {item['input']!r}: {what}")
-        raise ConfigError("\n".join(lines), _describe(config, error)) from None
-
-
-def _told(error: ValidationError) -> list[Any]:
-    """Its items, without pydantic's word that a list of parts is not a single name."""
-    every = error.errors()
-    several = len({item["loc"][:1] for item in every}) < len(every)
-    return [item for item in every if not (several and item["loc"][-1:] == ("str",))]
-
-
-def _no_such_key(key: str) -> str:
-    name, colon, value = key.partition(":")
-    return "there is no such key" + (f"; put a space behind the colon: {name}: {value}" if colon else "")
-
-
-def _describe(config: type[BaseModel], error: ValidationError) -> str:
-    location = error.errors()[0]["loc"]
-    field = config.model_fields.get(str(location[0])) if location else None
-    return f"{location[0]}: {field.description}" if field is not None and field.description else ""
-
-
-def _remedy_for_section(section: str) -> str:
-    owners = [name for name, keys in all_keys().items() if section in keys]
-    if owners:
-        return f"{section!r} is a key of section {' and '.join(repr(owner) for owner in owners)}"
-    return did_you_mean(section, SECTIONS)
-
-
-def _remedy_for_key(section: str, key: str, owners: Mapping[str, str]) -> str:
-    for choice in CHOICES.get(section, ()):
-        claimants = _claimants(choice.registry, key)
-        if claimants:
-            return f"it belongs to '{section}.{choice.key}' {claimants}, which is not chosen here"
-    elsewhere = [other for other, keys in all_keys().items() if other != section and key in keys]
-    if elsewhere:
-        return "did you mean " + " or ".join(f"'{other}.{key}'" for other in elsewhere) + "?"
-    near = nearest(key, owners)
-    if not near and (other := nearest(key, all_keys()[section], limit=1)):
-        return f"did you mean {other[0]!r}? There, {_remedy_for_key(section, other[0], owners)}"
-    return did_you_mean(key, owners)
-
-
-def _claimants(registry: Registry, key: str, listed: int = 3) -> str:
-    """Components whose config has a key; first those that it was written for, not those that inherit it."""
-    having = [(name, config) for name, config in _component_configs(registry) if key in config.model_fields]
-    names = [name for name, _ in sorted(having, key=lambda each: key not in each[1].__annotations__)]
-    more = f" or {len(names) - listed} others" if len(names) > listed else ""
-    return " or ".join(names[:listed]) + more
-
-
-def _component_configs(registry: Registry) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Name and config of each component that has one; a broken package does not hide the others."""
-    for name in registry.names():
-        try:
-            config = registry.get(name).config
-        except RegistryError as error:
-            logger.warning("%s", error)
-            continue
-        if config is not None:
-            yield name, config
-
-
-def all_keys() -> dict[str, set[str]]:
-    """Every key of every section, those of components that are not chosen included."""
-    return {
-        section: {key for config in section_configs(section) for key in config[1].model_fields}
-        for section in SECTIONS
-    }
-
-
-def section_configs(section: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """(heading, config class) of every config that can own keys of a section, for help pages."""
-    yield from SECTIONS[section].items()
-    for choice in CHOICES.get(section, ()):
-        for name, config in _component_configs(choice.registry):
-            yield f"{choice.key}: {name}", config
