@@ -32,15 +32,15 @@ def signature(value: Any, found: list[torch.Tensor]) -> Any:
     return repr(value)  # equal numbers of different types, and 0.0 and -0.0, are not the same
 
 
-def check_dtype(tensor: torch.Tensor) -> None:
+def check_dtype(dtype: torch.dtype, layout: torch.layout = torch.strided) -> None:
     """Refuse what shared memory does not carry.
 
     Raises:
         SandboxError: a dtype or layout that cannot cross.
     """
-    if tensor.dtype not in DTYPE_NAMES or tensor.layout is not torch.strided:
+    if dtype not in DTYPE_NAMES or layout is not torch.strided:
         raise SandboxError(
-            f"a {tensor.layout} tensor of {tensor.dtype} cannot be given to a sandboxed plugin",
+            f"a {layout} tensor of {dtype} cannot be given to a sandboxed plugin",
             f"dense tensors of these dtypes can: {', '.join(DTYPES)}; or trust: trusted",
         )
 

@@ -86,7 +86,12 @@ class Placement:
         return self._arenas[place[0]].tensor(dtype, shape, place[1])
 
     def slot(self, dtype: torch.dtype, shape: Sequence[int]) -> tuple[Place, Arena]:
-        """A place for what outlives a call, in memory that nobody uses any more."""
+        """A place for what outlives a call, in memory that nobody uses any more.
+
+        Raises:
+            SandboxError: it cannot cross, or the process has no memory for it.
+        """
+        check_dtype(dtype)
         size = count_of(shape) * dtype.itemsize
         number = next((each for each in self._slots.values() if self._fits(each, size)), None)
         if number is None:
@@ -100,7 +105,7 @@ class Placement:
         Raises:
             SandboxError: it cannot cross.
         """
-        check_dtype(tensor)
+        check_dtype(tensor.dtype, tensor.layout)
         number = self._slots.get(tensor.data_ptr())
         return number if number is not None and tensor.is_contiguous() else None
 

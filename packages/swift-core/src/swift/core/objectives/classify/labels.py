@@ -13,6 +13,7 @@ from swift.core.errors import ConfigError, DataError
 from swift.core.objectives.classify.config import ProblemType, SeqClsConfig
 from swift.core.types import Encoded
 
+PROBABILISTIC = "binary_cross_entropy"
 UNQUESTIONED = 1000
 """Classes that a label may ask for whatever the number of rows; more than rows are ids, not classes."""
 
@@ -39,6 +40,9 @@ def settled(config: SeqClsConfig, samples: Iterable[Encoded] | None) -> SeqClsCo
     width = config.num_labels or _inferred_width(rows, problem)
     for row in rows:
         check_label(row, problem, width)
+    if any(term.name == PROBABILISTIC for term in config.losses("")):
+        for row in rows:
+            check_probability(row)
     return config.model_copy(update={"problem_type": problem, "num_labels": width})
 
 
@@ -71,6 +75,20 @@ def check_label(sample: Encoded, problem: ProblemType, num_labels: int) -> None:
         raise DataError(
             f"{origin}: label {label!r} has {len(numbers)} entries for num_labels {num_labels}",
             "give every row a list of the same length, or set train.num_labels",
+        )
+
+
+def check_probability(sample: Encoded) -> None:
+    """Refuse what the cross-entropy of probabilities has no minimum for.
+
+    Raises:
+        DataError: a number beyond 0 and 1; the message names the row.
+    """
+    numbers = sample.label if isinstance(sample.label, list) else [sample.label]
+    if any(isinstance(number, float) and not 0 <= number <= 1 for number in numbers):
+        raise DataError(
+            f"{sample.origin}: label {sample.label!r} is no probability, as loss_type: {PROBABILISTIC} needs",
+            "scale the labels to 0..1, or set train.loss_type=mse",
         )
 
 
