@@ -60,13 +60,13 @@ def test_check_names_what_passes_and_what_fails(losses: Path, capsys: pytest.Cap
         in shown
     )
     assert "-> remove .detach()" in shown
-    assert shown.endswith("2 parts checked, 1 checks failed\n")
+    assert shown.endswith("2 parts checked, 1 check failed\n")
 
 
 def test_check_of_what_is_right(losses: Path, capsys: pytest.CaptureFixture[str]) -> None:
     losses.write_text(LOSSES.partition('@register_loss("bad")')[0])
     assert run("check", losses) == 0
-    assert capsys.readouterr().out.endswith("1 parts checked, none failed\n")
+    assert capsys.readouterr().out.endswith("1 part checked, none failed\n")
 
 
 def test_check_with_arguments(losses: Path, capsys: pytest.CaptureFixture[str]) -> None:

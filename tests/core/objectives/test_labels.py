@@ -44,6 +44,7 @@ def test_labels_show_the_problem(labels: Any, problem: str, width: int) -> None:
         ({}, ([0, 1], [1, 0, 1]), ["rows.jsonl:1", "num_labels 3"]),
         ({"problem_type": "multi_label_classification"}, ([0, 1], 1), ["list of 0 and 1", "rows.jsonl:2"]),
         ({"problem_type": "regression"}, (1.0, "x"), ["'x'", "not a number"]),
+        ({"loss_type": "binary_cross_entropy"}, (0.5, 2.0), ["2.0", "no probability", "mse"]),
         ({}, (1.0, float("nan")), ["rows.jsonl:2", "nan", "not finite"]),
         ({}, (0, 10**12), ["rows.jsonl:2", "1000000000001 classes", "2 rows", "train.num_labels"]),
     ],

@@ -6,6 +6,7 @@ a kill, a crash or a full disk at any moment leaves the older checkpoints as the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -39,6 +40,8 @@ def commit(staged: Path, final: Path) -> None:
         shutil.rmtree(final)  # a checkpoint of the same step, written before a resume went back behind it
     staged.rename(final)
     _flush(final.parent)
+    with contextlib.suppress(OSError):  # something else is being saved
+        staged.parent.rmdir()
 
 
 def _flush(path: Path) -> None:

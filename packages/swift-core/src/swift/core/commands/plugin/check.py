@@ -40,7 +40,9 @@ def command(files: tuple[str, ...], sandboxed: bool, configs: tuple[str, ...]) -
     for report in reports:
         show(report)
     failed = sum(len(report.failures) for report in reports)
-    click.echo(f"{len(reports)} parts checked, {f'{failed} checks failed' if failed else 'none failed'}")
+    parts = f"{len(reports)} part{'s' if len(reports) != 1 else ''} checked"
+    checks = f"{failed} check{'s' if failed != 1 else ''} failed" if failed else "none failed"
+    click.echo(f"{parts}, {checks}")
     return 1 if failed else 0
 
 

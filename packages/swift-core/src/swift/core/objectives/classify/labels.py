@@ -40,7 +40,7 @@ def settled(config: SeqClsConfig, samples: Iterable[Encoded] | None) -> SeqClsCo
     width = config.num_labels or _inferred_width(rows, problem)
     for row in rows:
         check_label(row, problem, width)
-    if any(term.name == PROBABILISTIC for term in config.losses("")):
+    if problem == "regression" and any(term.name == PROBABILISTIC for term in config.losses("")):
         for row in rows:
             check_probability(row)
     return config.model_copy(update={"problem_type": problem, "num_labels": width})
@@ -85,7 +85,7 @@ def check_probability(sample: Encoded) -> None:
         DataError: a number beyond 0 and 1; the message names the row.
     """
     numbers = sample.label if isinstance(sample.label, list) else [sample.label]
-    if any(isinstance(number, float) and not 0 <= number <= 1 for number in numbers):
+    if any(isinstance(number, int | float) and not 0 <= number <= 1 for number in numbers):
         raise DataError(
             f"{sample.origin}: label {sample.label!r} is no probability, as loss_type: {PROBABILISTIC} needs",
             "scale the labels to 0..1, or set train.loss_type=mse",
