@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.optim import Optimizer
 
-from swift.core.errors import ConfigError, did_you_mean
+from swift.core.errors import ConfigError, ModelError
+from swift.core.models.layers import decoder_layers
 from swift.core.train.callbacks.contract import Callback
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class LISA(Callback):
     Args:
         active_layers: layers that train at a time (gamma of the paper).
         interval: steps between two draws (K of the paper).
-        layers: path of the list of layers in the model, such as "model.layers"; default: the longest list.
+        layers: path of the list of layers in the model, such as "model.layers"; default: the text trunk's.
         keep_state: keep the optimiser's state of frozen layers.
 
     Raises:
@@ -62,6 +63,11 @@ class LISA(Callback):
         Raises:
             ConfigError: not every parameter trains, there are too few layers, or weights are sharded.
         """
+        if sum(isinstance(callback, LISA) for callback in trainer.own_callbacks) > 1:
+            raise ConfigError(
+                "the callback lisa is there twice: train.tuner_strategy lisa brings it",
+                "leave it out of train.callbacks",
+            )
         frozen = sum(not value.requires_grad for value in trainer.model.parameters())
         if frozen:
             raise ConfigError(
@@ -113,22 +119,12 @@ def draw(seed: int, period: int, number_of_layers: int, active: int) -> tuple[in
 
 
 def find_layers(model: nn.Module, path: str | None = None) -> nn.ModuleList:
-    """The list of layers at a path, or the longest list of like modules.
+    """The list of layers at a path, or the model's trunk.
 
     Raises:
         ConfigError: there is none.
     """
-    lists = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len({type(each) for each in module}) == 1
-    }
-    if path is not None:
-        if path not in lists:
-            raise ConfigError(
-                f"the callback lisa finds no list of layers at {path!r}", did_you_mean(path, lists)
-            )
-        return lists[path]
-    if not lists:
-        raise ConfigError("the callback lisa finds no list of layers in the model", "name it with layers")
-    return max(lists.values(), key=len)
+    try:
+        return decoder_layers(model, path)[1]
+    except ModelError as error:
+        raise ConfigError(f"the callback lisa finds no layers: {error.problem}", error.remedy) from None
