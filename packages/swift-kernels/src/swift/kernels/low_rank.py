@@ -66,10 +66,10 @@ def subspace(
     if projection not in get_args(Projection):
         raise ValueError(f"projection is {projection!r}, it must be 'svd' or 'randomized'")
     matrix = gradient.detach().float()
-    matrix = matrix if side == "left" else matrix.mT
     if projection == "svd":
-        return _singular_vectors(matrix, rank)
-    return _randomized(matrix, rank, oversampling, power_iterations, seed)
+        return _singular_vectors(matrix, rank, side)
+    oriented = matrix if side == "left" else matrix.mT
+    return _randomized(oriented, rank, oversampling, power_iterations, seed)
 
 
 def project(
@@ -142,12 +142,13 @@ def add_back_(
             part.copy_(part.float() + alpha * (first[..., chunk, :] @ second))
 
 
-def _singular_vectors(matrix: Tensor, rank: int) -> Tensor:
-    """Left singular vectors; a copy, because a view would keep the whole decomposition in memory."""
+def _singular_vectors(matrix: Tensor, rank: int, side: Side) -> Tensor:
+    """The first ones of a side; a copy, because a view would keep the whole decomposition in memory."""
     import torch
 
-    left: Tensor = torch.linalg.svd(matrix, full_matrices=False)[0]
-    return left[..., :rank].contiguous()
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    chosen: Tensor = left[..., :rank] if side == "left" else right[..., :rank, :].mT
+    return chosen.contiguous()
 
 
 def _randomized(matrix: Tensor, rank: int, oversampling: int, power_iterations: int, seed: int) -> Tensor:
