@@ -74,21 +74,20 @@ def with_gradient(loss: Callable[..., Any], scale: float) -> Callable[[torch.Ten
 def paired_us(
     one: Callable[[], Any], other: Callable[[], Any], repeats: int, quantile: float
 ) -> tuple[float, float, float]:
-    """Quantiles of alternating calls (so that both meet the same noise), and of their differences."""
+    """Quantiles of alternating calls (so that both meet the same noise), and the difference of these."""
     for _ in range(5):
         one(), other()
-    times: list[tuple[float, float, float]] = []
+    times: list[tuple[float, float]] = []
     for _ in range(repeats):
         started = time.perf_counter()
         one()
         between = time.perf_counter()
         other()
-        ended = time.perf_counter()
-        times.append((between - started, ended - between, ended - between - (between - started)))
-    local, remote, over = (
-        sorted(column)[round(quantile * (repeats - 1))] for column in zip(*times, strict=True)
+        times.append((between - started, time.perf_counter() - between))
+    local, remote = (
+        1e6 * sorted(column)[round(quantile * (repeats - 1))] for column in zip(*times, strict=True)
     )
-    return 1e6 * local, 1e6 * remote, 1e6 * over
+    return local, remote, remote - local
 
 
 def inputs_of(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
