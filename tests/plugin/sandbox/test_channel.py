@@ -17,6 +17,7 @@ from swift.plugin.sandbox.channel import (
     ChildChannel,
     ParentChannel,
     encode,
+    number_body,
 )  # fmt: skip
 from swift.plugin.sandbox.offers import parse_offer, plain
 from swift.plugin.sandbox.shared import Arena
@@ -62,6 +63,7 @@ def test_frames_in_pieces_and_together(ends: Ends) -> None:
         (HEADER.pack(2, 1) + b"[]", "a list and not an object"),
         (HEADER.pack(2, 1) + b"{x", "not JSON"),
         (HEADER.pack(4, 1) + b"\xff\xfe\x00\x01", "not JSON"),
+        (HEADER.pack(9, 1) + b"=12345678", "not JSON"),
         (HEADER.pack(90_000, 1) + b"[" * 90_000, "not JSON"),
         (HEADER.pack(9_007, 1) + b'{"a": ' + b"9" * 9_000 + b"}", "not JSON"),
     ],
@@ -70,6 +72,14 @@ def test_false_answers(ends: Ends, sent: bytes, message: str) -> None:
     ends.other.sendall(sent)
     with pytest.raises(ChannelError, match=message):
         ends.parent.receive(1, soon())
+
+
+def test_a_number_is_an_answer(ends: Ends) -> None:
+    for value, dtype in ((0.1, "float32"), (-2.0, ""), (float("inf"), "bfloat16")):
+        ends.other.sendall(encode(1, number_body(value, dtype)))
+        assert ends.parent.receive(1, soon()) == {"value": value, "dtype": dtype}
+    ends.other.sendall(encode(1, number_body(1.0, "")[:-8] + b"\xff" * 8))
+    assert ends.parent.receive(1, soon())["dtype"] == "\ufffd" * 8
 
 
 def test_silence_and_end(ends: Ends) -> None:
