@@ -20,7 +20,14 @@ def test_the_stub_names_what_the_module_registers() -> None:
 
 
 def test_public_surface() -> None:
-    assert sorted(swift.kernels.__all__) == ["Implementation", "Packing", "native_available", "pack"]
+    assert sorted(swift.kernels.__all__) == [
+        "Implementation",
+        "Packing",
+        "linear_cross_entropy",
+        "linear_cross_entropy_and_entropy",
+        "native_available",
+        "pack",
+    ]
 
 
 @pytest.mark.parametrize(("lengths", "capacity"), [([0], 8), ([-1], 8), ([9], 8), ([1], 0), ([1], 2**31)])

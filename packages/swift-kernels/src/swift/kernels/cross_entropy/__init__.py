@@ -1,0 +1,1 @@
+"""Cross-entropy of a linear head without its logits. Loads torch; swift.kernels does not."""
