@@ -135,6 +135,14 @@ class Tuner(Protocol):
         """A plain model that computes the same function."""
         ...
 
+    def restore(self, model: nn.Module, directory: Path) -> bool:
+        """Put what save() wrote into the model that apply() returned; False: the trainer reads the files.
+
+        Raises:
+            ModelError: they do not fit.
+        """
+        return False
+
     def batches_wanted(self) -> int:
         """How many training batches initialize() looks at; 0: it is not called."""
         return 0

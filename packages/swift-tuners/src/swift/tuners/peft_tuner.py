@@ -19,6 +19,7 @@ from swift.core.protocols import Tuner
 from swift.tuners.adapters import ADAPTER_CONFIG
 from swift.tuners.classifier import keep_classifier_whole
 from swift.tuners.dequantize import dequantised, is_quantised_layer
+from swift.tuners.lora.start import has_start, saved_form
 from swift.tuners.mismatch import refuse_mismatch, shapes
 from swift.tuners.target_config import TargetConfig
 from swift.tuners.targets import resolve_targets
@@ -179,8 +180,17 @@ def fill(adapted: peft.PeftModel, weights: dict[str, torch.Tensor], directory: P
 def save_peft(adapted: peft.PeftModel, directory: Path) -> None:
     """Write the adapter in use in peft's format."""
     name = adapted.active_adapters[0]
-    # Without an adapter on them the embeddings are the base's; "auto" would ask the hub about them.
-    adapted.save_pretrained(str(directory), selected_adapters=[name], save_embedding_layers=False)
+    config = adapted.peft_config[name]
+    state = None
+    if has_start(adapted):
+        adapted.peft_config[name], state = saved_form(adapted)
+    try:
+        # Without an adapter on them the embeddings are the base's; "auto" would ask the hub about them.
+        adapted.save_pretrained(
+            str(directory), selected_adapters=[name], save_embedding_layers=False, state_dict=state
+        )
+    finally:
+        adapted.peft_config[name] = config
     if name == DEFAULT:
         return
     for path in (directory / name).iterdir():  # peft gives every other name a folder of its own
@@ -232,8 +242,8 @@ def refuse_quantised(adapted: peft.PeftModel) -> None:
     if is_quantised(adapted):
         raise ModelError(
             "an adapter on quantised weights cannot be merged without rounding the sum to few bits",
-            "merge_tuner(model, dequantize=True) adds the adapter to the dequantised weights, which makes a plain "
-            "model; swift merge adds it to the base without quantisation",
+            "merge_tuner(model, dequantize=True) adds it to the dequantised weights, for a plain model; "
+            "swift merge adds it to the base without quantisation",
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
+from peft.utils.other import get_pattern_key
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -68,17 +70,30 @@ def chosen_layers(model: nn.Module, targets: Sequence[str]) -> Iterator[tuple[st
             yield name, module
 
 
-def check_rank(model: nn.Module, targets: Sequence[str], rank: int) -> None:
+def check_rank(
+    model: nn.Module,
+    targets: Sequence[str],
+    rank: int,
+    rank_pattern: Mapping[str, int] = MappingProxyType({}),
+    excluded: Sequence[str] = (),
+) -> None:
     """A rank above a layer's smaller dimension adds parameters but no freedom.
+
+    Args:
+        rank_pattern: other ranks by the end of a layer's name.
+        excluded: layers that get no adapter after all.
 
     Raises:
         ModelError: such a layer is among the targets.
     """
     for name, module in chosen_layers(model, targets):
         shape = sides(module)
-        if shape is not None and rank > min(shape):
+        if shape is None or any(_matches(name, target) for target in excluded):
+            continue
+        here = rank_pattern.get(get_pattern_key(list(rank_pattern), name), rank)
+        if here > min(shape):
             raise ModelError(
-                f"lora_rank {rank} exceeds the smaller dimension of {name!r} ({shape[0]} x {shape[1]})",
+                f"lora_rank {here} exceeds the smaller dimension of {name!r} ({shape[0]} x {shape[1]})",
                 f"use lora_rank <= {min(shape)}, or leave {_last(name)!r} out of target_modules",
             )
 

@@ -7,13 +7,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import transformers
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from swift.core.train import checkpoint
+from swift.core.train.averaged import AveragedTrainer
 from swift.core.train.callbacks.contract import Callback
+from swift.core.train.callbacks.neftune import Neftune
 from swift.core.train.callbacks.together import attach, load_states, own, presenting, save_states
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
@@ -23,7 +24,7 @@ MakeSchedule = Callable[[Optimizer, int, int], LRScheduler]
 """(optimiser, training steps, warm-up steps) -> schedule."""
 
 
-class ExtensibleTrainer(transformers.Trainer):  # type: ignore[misc]
+class ExtensibleTrainer(AveragedTrainer):
     """transformers.Trainer with open places.
 
     Args:
@@ -51,6 +52,10 @@ class ExtensibleTrainer(transformers.Trainer):  # type: ignore[misc]
         self._presenting = False
         super().__init__(*args, **kwargs)
         attach(self.own_callbacks, self)
+        if self.neftune_noise_alpha is not None:
+            self.add_callback(Neftune(self.neftune_noise_alpha))
+            # transformers' own would count padding and the other samples of a pack.
+            self.neftune_noise_alpha: float | None = None
 
     @property
     def own_callbacks(self) -> list[Callback]:
@@ -96,7 +101,7 @@ class ExtensibleTrainer(transformers.Trainer):  # type: ignore[misc]
             return
         self._presenting = True
         try:
-            with presenting(self.own_callbacks):
+            with self.averaged(), presenting(self.own_callbacks):
                 yield
         finally:
             self._presenting = False
@@ -111,6 +116,7 @@ class ExtensibleTrainer(transformers.Trainer):  # type: ignore[misc]
         if step != self.state.global_step:
             folder = Path(self.args.output_dir) / f"checkpoint-{step}"
             checkpoint.check(folder)
+            self.show_averaged()  # what the checkpoint holds is to stay as it is
             self._load_from_checkpoint(str(folder))
         return step
 
@@ -121,5 +127,11 @@ class ExtensibleTrainer(transformers.Trainer):  # type: ignore[misc]
             save_states(self.own_callbacks, Path(self._get_output_dir(trial)) / name)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        load_states(self.own_callbacks, Path(resume_from_checkpoint))
+        folder = Path(resume_from_checkpoint)
+        if not self._load_tuned(folder, model or self.model):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        load_states(self.own_callbacks, folder)
+
+    def _load_tuned(self, folder: Path, model: nn.Module) -> bool:
+        """Whether something else than transformers has read a checkpoint's weights."""
+        return False

@@ -173,7 +173,7 @@ def prepare_model(
         if tuner is None or trains_all_weights(run):
             raise ConfigError(
                 f"model.adapter is {run.model.adapter!r}, but no adapter is trained",
-                "set train.tuner_strategy to the method it was made with (lora), or merge the adapter first with `swift merge`",
+                "set train.tuner_strategy=lora (or its own method), or merge it first with `swift merge`",
             )
         return tuner.load(model, Path(run.model.adapter), trainable=True)
     return tuner.apply(model) if tuner is not None else model

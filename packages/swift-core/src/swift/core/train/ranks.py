@@ -45,6 +45,19 @@ def from_all(value: Any) -> list[Any]:
     return values
 
 
+def mean_over_ranks(value: torch.Tensor) -> None:
+    """Replace a tensor by its mean over all ranks, in place."""
+    if is_distributed():
+        distributed.all_reduce(value)
+        value /= distributed.get_world_size()
+
+
+def as_first(value: torch.Tensor) -> None:
+    """Replace a tensor by that of rank 0, in place."""
+    if is_distributed():
+        distributed.broadcast(value, src=0)
+
+
 def _device(device: torch.device | str) -> torch.device | str:
     """NCCL moves GPU tensors only."""
     if distributed.get_backend() == "nccl":

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.utils import (
     ADAPTER_SAFE_WEIGHTS_NAME,
     ADAPTER_WEIGHTS_NAME,
@@ -20,12 +21,21 @@ from transformers.utils import (
 )
 
 from swift.core.console import say
-from swift.core.errors import RAISED_BY_PLUGINS, CheckpointError, PluginError, SwiftError, in_one_line
+from swift.core.errors import (
+    RAISED_BY_PLUGINS,
+    CheckpointError,
+    ModelError,
+    PluginError,
+    SwiftError,
+    in_one_line,
+)
+from swift.core.models.restore import restore_renamed
 from swift.core.protocols import Objective, Tuner
 from swift.core.train import checkpoint
 from swift.core.train.boundary import Boundaries, Boundary
 from swift.core.train.extensible import ExtensibleTrainer
 from swift.core.train.metrics import Throughput
+from swift.core.train.tuning import restore_tuned
 
 OBJECTIVE_STATE = "objective_{rank}.pt"
 TRANSFORMERS_FILES = (
@@ -165,14 +175,25 @@ class SavingTrainer(ExtensibleTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         with _fitting(resume_from_checkpoint):
-            if self.tuner is None or not _is_own_format(Path(resume_from_checkpoint)):
-                super()._load_from_checkpoint(resume_from_checkpoint, model)
-            else:
-                trained = self.accelerator.unwrap_model(model or self.model)
-                self.tuner.load(trained, Path(resume_from_checkpoint), trainable=True)
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
         path = Path(resume_from_checkpoint) / OBJECTIVE_STATE.format(rank=self.args.process_index)
         if path.exists():
             self.objective.load_state_dict(torch.load(path, weights_only=True))
+
+    def _load_tuned(self, folder: Path, model: nn.Module) -> bool:
+        trained = self.accelerator.unwrap_model(model)
+        if restore_tuned(self.tuner, trained, folder):
+            return True
+        if self.tuner is None or not _is_own_format(folder):
+            plain = isinstance(trained, PreTrainedModel) and not _shards(self)
+            return plain and restore_renamed(trained, folder)
+        self.tuner.load(trained, folder, trainable=True)
+        return True
+
+
+def _shards(trainer: SavingTrainer) -> bool:
+    """Whether weights are kept in pieces, which have a format of their own."""
+    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
 
 
 def _is_own_format(folder: Path) -> bool:
@@ -185,13 +206,14 @@ def _fitting(folder: str | None) -> Iterator[None]:
     """Loading state that another model, tuner or optimiser wrote.
 
     Raises:
-        CheckpointError: torch cannot put it into this one.
+        CheckpointError: it cannot be put into this one.
     """
     try:
         yield
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ModelError) as error:
+        reason = error.problem if isinstance(error, ModelError) else error
         raise CheckpointError(
-            f"checkpoint {folder!r} does not fit this run: {error}",
+            f"checkpoint {folder!r} does not fit this run: {reason}",
             "resume with the model, tuner and optimiser that wrote it, or start anew in another folder",
         ) from error
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PrinterCallback, TrainingArguments
 
@@ -22,9 +23,17 @@ from swift.core.metrics.use import Metrics
 from swift.core.protocols import Objective, Tuner
 from swift.core.train.evaluate import evaluate_loss, samples
 from swift.core.train.metrics import MetricSums, peak_memory_bytes
+from swift.core.train.optimizer import Make
 from swift.core.train.ranks import from_all
 from swift.core.train.saving import SavingTrainer
-from swift.core.types import Batch, Encoded
+from swift.core.train.tuning import (
+    group_conflict,
+    initialize_tuner,
+    tuner_groups,
+    tuner_penalty,
+    with_groups,
+)
+from swift.core.types import Batch, Encoded, Metric
 
 FILLER = "filler"  # marks a batch that counts for nothing
 
@@ -59,6 +68,7 @@ class Trainer(SavingTrainer):
         self.metrics = metrics
         self.between_steps = between_steps
         self.metric_sums = MetricSums()
+        self._micro_batches = 1  # of the present step
         super().__init__(
             objective,
             tuner=tuner,
@@ -70,6 +80,32 @@ class Trainer(SavingTrainer):
         )
         self.loss_is_scaled_for_ga = True  # objectives divide by the count of the whole step
         self.pop_callback(PrinterCallback)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Train to the end, or go on from a checkpoint.
+
+        Raises:
+            SwiftError: what went wrong, after what can be saved is saved.
+        """
+        if not resume_from_checkpoint:
+            initialize_tuner(self, self.accelerator.unwrap_model(self.model))
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
+        """The optimiser, with the tuner's groups of parameters if it has any.
+
+        Raises:
+            ConfigError: the optimiser makes groups of its own.
+        """
+        chosen = self.model if model is None else model
+        groups = tuner_groups(self.tuner, chosen, self.args.learning_rate, self.args.weight_decay)
+        if groups is not None and self.optimizer is None:
+            if self._make_optimizer is not None:
+                raise group_conflict(str(self.args.optim))
+            given: Make | None = self.optimizer_cls_and_kwargs
+            make = given or self.get_optimizer_cls_and_kwargs(self.args, chosen)
+            self.optimizer_cls_and_kwargs: Make | None = with_groups(make, groups)
+        return super().create_optimizer(model)
 
     def _collate(self, items: Sequence[Encoded | list[Encoded]]) -> Batch:
         return self.objective.collate(samples(items)) if items else {}
@@ -104,14 +140,22 @@ class Trainer(SavingTrainer):
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not batches:
             return [], None
-        # A rank without a share in the last global batch goes through the motions: all have to synchronise.
-        filled = [self._prepare_inputs(batch or self._collate([self.train_dataset[0]])) for batch in batches]
+        self._micro_batches = len(batches)
+        filled = [self.ready(batch) for batch in batches]
         ready = self.objective.prepare(self.model, filled, self.state.global_step)
         for mine, batch in zip(ready, batches, strict=True):
             mine[FILLER] = not batch
         counts = [torch.as_tensor(self.objective.count(mine)) for mine in ready if not mine[FILLER]]
         total = torch.stack(counts).sum().double() if counts else torch.zeros((), dtype=torch.float64)
         return ready, self.sum_over_ranks(total.to(device)).clamp(min=1.0)
+
+    def ready(self, batch: Batch) -> Batch:
+        """A collated batch on this rank's device.
+
+        A rank without a share in the last global batch goes through the motions: all have to synchronise.
+        """
+        filled: Batch = self._prepare_inputs(batch or self._collate([self.train_dataset[0]]))
+        return filled
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> None:
         """The objective counts."""
@@ -129,11 +173,19 @@ class Trainer(SavingTrainer):
         filler = inputs.pop(FILLER, False)
         output = self.objective.loss(model, inputs, num_items_in_batch.float())
         if filler:
-            return output.loss * 0.0
+            return self._with_penalty(output.loss * 0.0)
         self.metric_sums.add(output.metrics)
         self.throughput.add(inputs)
         scale: int = self.accelerator.num_processes
-        return output.loss * scale
+        return self._with_penalty(output.loss * scale)
+
+    def _with_penalty(self, loss: Tensor) -> Tensor:
+        """The loss and this micro-batch's part of what the tuner adds to each step; ranks add the same."""
+        penalty = tuner_penalty(self.tuner, self.accelerator.unwrap_model(self.model))
+        if penalty is None:
+            return loss
+        self.metric_sums.add({"penalty": Metric(penalty.detach())})
+        return loss + penalty / self._micro_batches
 
     def floating_point_ops(self, inputs: Batch) -> int:
         """Not estimated: the formula of transformers does not know packed or frozen models."""

@@ -5,7 +5,33 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+from torch import nn
+
 from swift.core.errors import ModelError
+
+
+def need_bitsandbytes(wanted: str) -> None:
+    """Refuse what is not possible without it.
+
+    Raises:
+        ModelError: bitsandbytes is not installed.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(
+            f"{wanted} needs bitsandbytes, which is not installed",
+            'pip install "swift-tuners[bitsandbytes]"',
+        )
+
+
+def keep_exact_on_cpu(model: nn.Module) -> None:
+    """Leave 4-bit weights as they are when the model is evaluated between two steps.
+
+    On CPUs with bfloat16 arithmetic bitsandbytes repacks them at the first evaluation, with scales rounded to
+    bfloat16: training would go on with another base.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def bitsandbytes_config(bits: int) -> Any:
@@ -16,11 +42,7 @@ def bitsandbytes_config(bits: int) -> Any:
     Raises:
         ModelError: bitsandbytes is not installed.
     """
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError(
-            f"quantization_bit: {bits} needs bitsandbytes, which is not installed",
-            'pip install "swift-tuners[bitsandbytes]"',
-        )
+    need_bitsandbytes(f"quantization_bit: {bits}")
     from transformers import BitsAndBytesConfig
 
     if bits == 8:
