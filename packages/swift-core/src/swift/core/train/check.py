@@ -15,7 +15,7 @@ from swift.core.config.run import RunConfig
 from swift.core.errors import ConfigError, did_you_mean
 from swift.core.registry import Registry, objectives, optimizers, schedulers
 from swift.core.train.arguments import learning_rate
-from swift.core.train.optimizer import check_optimizer
+from swift.core.train.optimizer import check_optimizer, check_optimizer_fits
 from swift.core.train.reporting import EXTRAS, check_swanlab
 from swift.core.train.schedule import check_schedule
 from swift.plugin.nouns import objective_task
@@ -31,6 +31,7 @@ def check_names(run: RunConfig) -> None:
     """
     _check_either("optim", run.optim.optim, optimizers, [name.value for name in OptimizerNames])
     check_optimizer(run.optim, learning_rate(run))
+    check_optimizer_fits(run)
     _check_either(
         "lr_scheduler_type", run.optim.lr_scheduler_type, schedulers, [name.value for name in SchedulerType]
     )

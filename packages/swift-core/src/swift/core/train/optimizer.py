@@ -8,13 +8,15 @@ that train, which is what a constructor in C++ takes as std::vector<torch::Tenso
 * `model`, the model that trains, only where it names it: for parameter groups of its own.
 
 What it returns is a torch.optim.Optimizer, or any object whose step() updates the tensors in place.
+A class may have `check_run(run, settings)`, called with the configuration and train.optim_config before
+anything is loaded: it refuses a run that it would get wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import transformers
 from torch import Tensor, nn
@@ -28,6 +30,9 @@ from swift.core.errors import ConfigError, PluginError
 from swift.core.registry import Component, optimizers
 from swift.core.train.plain_state import check_plain_state
 from swift.plugin.parts import build_component, check_arguments, parameters_of, takes
+
+if TYPE_CHECKING:
+    from swift.core.config.run import RunConfig
 
 Make = tuple[Callable[..., Optimizer], dict[str, Any]]
 _OWN_KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}
@@ -83,6 +88,18 @@ def check_optimizer(config: OptimConfig, learning_rate: float) -> None:
         check_arguments("optimizer", component, component.load(), arguments, ([],))
         return
     transformers_optimizer(config, learning_rate)
+
+
+def check_optimizer_fits(run: RunConfig) -> None:
+    """Let a registered optimiser refuse the run it is to be part of.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if run.optim.optim in optimizers:
+        check = getattr(optimizers.get(run.optim.optim).load(), "check_run", None)
+        if check is not None:
+            check(run, run.optim.optim_config)
 
 
 def _check_all_count(component: Component, config: OptimConfig) -> None:

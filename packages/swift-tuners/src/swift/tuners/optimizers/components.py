@@ -14,14 +14,14 @@ galore = Component(
 q_galore = Component(
     name="q-galore",
     target="swift.tuners.optimizers.q_galore:QGalore",
-    summary="galore with 8-bit weights and 4-bit projections",
-    attributes=(("paper", "arXiv 2407.08296"), ("source", "ours"), ("needs", "")),
+    summary="galore with 4-bit projections, renewed while they move, and 8-bit moments",
+    attributes=(("paper", "arXiv 2407.08296"), ("source", "ours"), ("needs", "bitsandbytes")),
 )
 
 apollo = Component(
     name="apollo",
     target="swift.tuners.optimizers.apollo:Apollo",
-    summary="AdamW whose scale is estimated in a random low-rank space",
+    summary="SGD with AdamW's scale, from a random low-rank space; apollo-mini: scale_type=tensor",
     attributes=(("paper", "arXiv 2412.05270"), ("source", "ours"), ("needs", "")),
 )
 

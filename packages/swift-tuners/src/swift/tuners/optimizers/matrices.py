@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from transformers.pytorch_utils import Conv1D
 
 from swift.core.console import say
 from swift.core.errors import ConfigError
+from swift.core.models.heads import classifier_layers
 from swift.tuners.target_config import ALL_LINEAR
-from swift.tuners.targets import linear_layers
 
 Names = Sequence[str]
 
@@ -19,19 +20,20 @@ Names = Sequence[str]
 def hidden_matrices(model: nn.Module | None, params: Sequence[Tensor]) -> dict[str, Tensor]:
     """Weights of linear layers but the head, and stacks of experts' matrices, by name.
 
-    Embeddings and heads are left out: their gradients are sparse or of full rank. A name is that of the
-    module, or of a stack's parameter. Without a model, every tensor of two or three dimensions counts.
+    Layers of adapters count. Embeddings and heads do not: their gradients are sparse or of full rank. A name
+    is that of the module, or of a stack's parameter. Without a model, every tensor of two or three dimensions
+    counts.
     """
     if model is None:
         return {str(index): each for index, each in enumerate(params) if each.ndim in (2, 3)}
     trained = {id(parameter) for parameter in params}
-    linear = {id(module) for module in linear_layers(model).values()}
+    head, classifier = _head(model), classifier_layers(model)
     found: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         for key, parameter in module.named_parameters(name, recurse=False):
             stack = parameter.ndim == 3 and not isinstance(module, _ConvNd)
-            matrix = parameter.ndim == 2 and id(module) in linear and key.endswith("weight")
-            if id(parameter) in trained and (stack or matrix):
+            matrix = isinstance(module, nn.Linear | Conv1D) and parameter.ndim == 2 and module is not head
+            if id(parameter) in trained and (stack or matrix) and name.partition(".")[0] not in classifier:
                 found[key.removesuffix(".weight")] = parameter
     return found
 
@@ -88,6 +90,13 @@ def plain_groups(params: Sequence[Tensor]) -> list[dict[str, Any]]:
         {"params": [each for each in params if each.ndim > 1]},
         {"params": [each for each in params if each.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def _head(model: nn.Module) -> nn.Module | None:
+    """What makes logits, where the model says so."""
+    find_head = getattr(model, "get_output_embeddings", None)
+    head: nn.Module | None = find_head() if find_head is not None else None
+    return head
 
 
 def _matching(matrices: Mapping[str, Tensor], target: str, optimizer: str) -> dict[str, Tensor]:

@@ -132,10 +132,10 @@ class ScheduleFree(ByParameter):
 
     @classmethod
     def check_run(cls, run: RunConfig, settings: Mapping[str, Any]) -> None:
-        """Refuse a schedule: the average is what one would be for.
+        """Refuse a schedule and a second average: this one is what they would be for.
 
         Raises:
-            ConfigError: the schedule is not constant, or its warm-up is not that of the optimiser.
+            ConfigError: the schedule is not constant, its warm-up is not that of the optimiser, or ema is on.
         """
         if run.optim.lr_scheduler_type != "constant":
             raise ConfigError(
@@ -147,4 +147,8 @@ class ScheduleFree(ByParameter):
             raise ConfigError(
                 f"train.warmup_steps={run.optim.warmup_steps:g} is of a schedule, and schedule-free has none",
                 "set train.optim_config.warmup_steps, in steps: it weighs the average too",
+            )
+        if any(named.name == "ema" for named in run.loop.callbacks):
+            raise ConfigError(
+                "train.callbacks names ema, and schedule-free averages the weights itself", "leave ema out"
             )
