@@ -73,7 +73,7 @@ class BoftTuner(PeftTuner):
         if factors != wanted:
             adapted.unload() if len(adapted.peft_config) == 1 else adapted.delete_adapter(adapter_name)
             raise ModelError(
-                f"boft_n_butterfly_factor is {wanted}, and peft's CUDA extension for more than 1 is not there",
+                f"boft_n_butterfly_factor is {wanted}, and peft lacks its CUDA extension for more than 1",
                 "set train.boft_n_butterfly_factor=1, or run where there are a GPU, nvcc and ninja",
             )
         return adapted  # type: ignore[no-any-return]

@@ -66,7 +66,7 @@ def _blocks(layer: str, modules: Mapping[str, nn.Module], model: nn.Module) -> B
     if not attention and not feedforward:
         raise ModelError(
             f"{layer!r} of {type(model).__name__} has neither an attention nor a feed-forward block that can "
-            f"be told by its name; it has {', '.join(name.rpartition('.')[2] for name in parts) or 'no parts'}",
+            f"be told by name; its parts: {', '.join(name.rpartition('.')[2] for name in parts) or 'none'}",
             "name the modules yourself: train.target_modules",
         )
     return Blocks(layer, tuple(attention), tuple(feedforward))

@@ -145,6 +145,7 @@ class Batcher:
             position_ids=lengths[:, None],
             attention_mask=decode_masks(self._model.config, lengths, longest + 1, self._model.dtype),
             past_key_values=self._cache,
+            **self._model.told(len(one.request.prompt_ids) for one in self.rows),
         )
         drawn = sample(logits, [one.draw() for one in self.rows])
         deltas = [one.accept(token) for one, token in zip(self.rows, drawn, strict=True)]

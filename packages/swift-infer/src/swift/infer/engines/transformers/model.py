@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from swift.core.errors import EngineError, did_you_mean
+from swift.core.models.prompt import reads_prompt_lengths
 from swift.infer.engines.transformers.attention import NAME
 from swift.infer.engines.transformers.masks import KINDS, attention_kinds
 
@@ -29,6 +30,7 @@ class LiveModel:
         self.model = model
         self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.config = self.base.config.get_text_config()
+        self._reads_lengths = False
         self._accepted = set(inspect.signature(self.base.forward).parameters)
         self._check()
 
@@ -80,9 +82,16 @@ class LiveModel:
         output = self.model(use_cache=True, **inputs)
         return output.logits[:, -1]  # type: ignore[no-any-return]
 
+    def told(self, prompts: Iterable[int]) -> dict[str, torch.Tensor]:
+        """The argument that says how long the rows' prompts are, for a model that asks."""
+        if not self._reads_lengths:
+            return {}
+        return {"prompt_lengths": torch.tensor(list(prompts), device=self.device)[:, None]}
+
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[None]:
         """Evaluation mode, our attention and no gradients; the owner's settings come back afterwards."""
+        self._reads_lengths = reads_prompt_lengths(self.model)
         with evaluating(self.model), attending(self.base), torch.no_grad():
             yield
 

@@ -42,6 +42,7 @@ class Prefill:
             input_ids=torch.tensor(ids, device=model.device),
             position_ids=positions,
             past_key_values=self._cache,
+            **model.told(len(prompt) + 1 for prompt in self._prompts),
         )
         self._read = stop
 
