@@ -28,12 +28,12 @@ def linear_cross_entropy(
        \ell_n = \log \sum_v e^{z_{nv}} - z_{n t_n}, \qquad \mathrm{cap}(y) = c \tanh(y / c) $$
 
     On a CPU the logits exist one tile at a time, with a running maximum and sum in the manner of flash
-    attention. If neither weight nor bias trains, the gradient of `hidden` is computed in the same pass, so that
-    the whole step costs two matrix products; else the backward pass computes the logits once more, and sums the
-    weight's gradient in float32. Elsewhere torch's operators do it for some rows at a time.
+    attention. If neither weight nor bias trains, the gradient of `hidden` is computed in the same pass, so
+    that the whole step costs two matrix products; else the backward pass computes the logits once more, and
+    sums the weight's gradient in float32. Elsewhere torch's operators do it for some rows at a time.
 
-    Under autocast the products have autocast's precision, as those of `nn.Linear` do; the softmax and all sums
-    are float32 or better.
+    Under autocast the products have autocast's precision, as those of `nn.Linear` do; the softmax and all
+    sums are float32 or better.
 
     Args:
         hidden: `[N, H]`, only the rows that have a target.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from swift.core.objectives.logits import keyword_inputs, logits_at
+from swift.core.objectives.logits import keyword_inputs, logits_at, losses_at
 from swift.core.types import IGNORE_INDEX, Batch
 
 ROWS = 1024  # positions whose entropy is computed at once: bounds the [rows, V] temporaries
@@ -72,10 +72,15 @@ def batch_logprobs(
     """
     mask_BT = learned(batch)
     inputs = {key: value for key, value in keyword_inputs(batch).items() if key not in own}
-    logits_NV = logits_at(model, inputs, mask_BT)
     targets_N = batch["labels"][:, 1:][mask_BT]
-    values_N = token_logprobs(logits_NV, targets_N, temperature)
-    entropy_BT = _spread(token_entropies(logits_NV, temperature), mask_BT) if entropy else None
+    tokens = losses_at(model, inputs, mask_BT, targets_N, temperature=temperature, entropy=entropy)
+    if tokens is not None:
+        values_N, entropy_N = -tokens.nll_N, tokens.entropy_N
+    else:
+        logits_NV = logits_at(model, inputs, mask_BT)
+        values_N = token_logprobs(logits_NV, targets_N, temperature)
+        entropy_N = token_entropies(logits_NV, temperature) if entropy else None
+    entropy_BT = None if entropy_N is None else _spread(entropy_N, mask_BT)
     return TokenLogprobs(_spread(values_N, mask_BT), mask_BT, entropy_BT)
 
 

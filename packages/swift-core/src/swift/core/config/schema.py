@@ -158,6 +158,17 @@ class LoopConfig(Config):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="compute precision; auto: bfloat16 on a GPU that has it, float32 on CPU"
     )
+    neftune_noise_alpha: float | None = Field(
+        None,
+        gt=0,
+        description="noise on the input embeddings while training, uniform in +-alpha / sqrt(L d) for a "
+        "sample of L tokens and embeddings of width d (NEFTune: 5 to 15); default: none",
+    )
+    fused_head: bool = Field(
+        True,
+        description="compute the cross-entropy in the output layer, without a tensor of all logits, where "
+        "the model allows it; the same loss in less time and memory",
+    )
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
     dataloader_num_workers: int = Field(0, ge=0, description="processes that collate batches")
     callbacks: Annotated[NamedParts, PartsOf("callback")] = Field(

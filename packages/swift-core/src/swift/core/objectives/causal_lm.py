@@ -14,7 +14,7 @@ from torch import Tensor
 from swift.core.config.named import losses_of
 from swift.core.data.collate import collate_flat, collate_padded
 from swift.core.objectives.components import CausalLMConfig
-from swift.core.objectives.logits import forward_at, keyword_inputs, logits_at
+from swift.core.objectives.logits import forward_at, keyword_inputs, logits_at, losses_at
 from swift.core.objectives.losses import Losses
 from swift.core.protocols import Objective
 from swift.core.types import IGNORE_INDEX, Batch, Encoded, LossOutput, Predictions, Task
@@ -58,13 +58,19 @@ class CausalLMObjective(Objective):
         """Token losses of this batch, summed, divided by normalizer."""
         targets_BT = batch["labels"][:, 1:]
         learned_BT = targets_BT != IGNORE_INDEX
+        targets_N = targets_BT[learned_BT]
+        weights_BT: Any = batch.get("loss_weights")
+        weights_N = weights_BT[:, 1:][learned_BT] if weights_BT is not None else None
+        if self.losses.are_cross_entropy:
+            tokens = losses_at(model, keyword_inputs(batch), learned_BT, targets_N)
+            if tokens is not None:
+                return LossOutput(self.losses.of_values(tokens.nll_N, weights_N) / normalizer)
         options = {"output_hidden_states": True} if self.losses.accept("model_outputs") else {}
         rows_NV, outputs = forward_at(model, keyword_inputs(batch), learned_BT, **options)
-        weights_BT: Any = batch.get("loss_weights")
         total, metrics = self.losses(
             rows_NV,
-            targets_BT[learned_BT],
-            weights_BT[:, 1:][learned_BT] if weights_BT is not None else None,
+            targets_N,
+            weights_N,
             attention_mask=batch.get("attention_mask"),
             model_outputs=outputs,
             batch=batch,

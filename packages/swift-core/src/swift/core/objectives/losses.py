@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from swift.core.config.named import Weighted
 from swift.core.errors import PluginError
+from swift.core.objectives.components import CROSS_ENTROPY
 from swift.core.objectives.loss_form import check_form
 from swift.core.objectives.rows import Rows
 from swift.core.registry import Component, losses
@@ -99,6 +100,22 @@ class Losses:
     def accept(self, extra: str) -> bool:
         """Whether one of the losses in use takes an extra value."""
         return any(extra in accepted_extras(term.slot.part) for term in self.terms)
+
+    @property
+    def are_cross_entropy(self) -> bool:
+        """Whether the cross-entropy is the only one, so that the head itself can compute it."""
+        only = self.terms[0].slot if len(self.terms) == 1 else None
+        return only is not None and only.component is CROSS_ENTROPY and not only.config
+
+    def of_values(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Sum of the losses of all items, where they are known already.
+
+        Args:
+            values: the only loss [N].
+            weights: [N] factor of each item.
+        """
+        total: Tensor = self.terms[0].weight * (values if weights is None else values * weights).sum()
+        return total
 
     def __call__(
         self, inputs: Inputs, targets: Tensor, weights: Tensor | None = None, **extras: Any

@@ -26,7 +26,7 @@ class Rows:
 
     Args:
         source_RV: a model's output.
-        index_N: rows of it, each at most once.
+        index_N: rows of it, each at most once, in their order.
     """
 
     def __init__(self, source_RV: Tensor, index_N: Tensor) -> None:
@@ -37,8 +37,8 @@ class Rows:
         return len(self.index_N)
 
     def gathered(self) -> Tensor:
-        """[N, V]."""
-        return self.source_RV[self.index_N]
+        """[N, V]; the source itself where all of it is picked, as in batches without padding."""
+        return self.source_RV if len(self) == len(self.source_RV) else self.source_RV[self.index_N]
 
     def gathered_for(self, loss: Any) -> Tensor:
         """gathered(), in the memory of the loss where it has some and both are on the CPU.

@@ -20,6 +20,7 @@ from swift.core.errors import ConfigError
 from swift.core.metrics.check import check_labels
 from swift.core.metrics.use import Metrics
 from swift.core.models.attention import check_varlen
+from swift.core.models.fused_head import fuse_head
 from swift.core.models.heads import set_padding
 from swift.core.models.load import load_config, load_model, load_processor
 from swift.core.protocols import Objective, Tuner
@@ -82,6 +83,8 @@ def load_parts(run: RunConfig, device: torch.device, live: LiveParts | None = No
     metrics = Metrics(run.eval.metrics, run.objective_name, live)
     tuner = build_tuner(run)
     model = prepare_model(run, model_config, tuner, device, head, tokenizer.pad_token_id)
+    if head is None:
+        with_fused_head(run, model)
     context = objective_context(run, model_config, tokenizer, device, live, media)
     objective = build_noun(objectives, run.objective_name, settings, context)
     return Parts(model, processor, tokenizer, datasets, objective, tuner, metrics)
@@ -179,6 +182,13 @@ def prepare_model(
     return tuner.apply(model) if tuner is not None else model
 
 
+def with_fused_head(run: RunConfig, model: nn.Module) -> None:
+    """Let the head compute losses (train.fused_head), or say why it cannot."""
+    obstacle = fuse_head(model) if run.loop.fused_head else None
+    if obstacle is not None:
+        say(f"fused head: off, {obstacle}")
+
+
 def load_reference(run: RunConfig, config: ModelConfig, device: torch.device) -> Callable[[], nn.Module]:
     """How to get a frozen copy of the policy that the run started from (or of ref_model_id)."""
 
@@ -191,6 +201,7 @@ def load_reference(run: RunConfig, config: ModelConfig, device: torch.device) ->
         tuner = build_tuner(run)
         if own and run.model.adapter is not None and tuner is not None:
             model = tuner.load(model, Path(run.model.adapter))
+        with_fused_head(run, model)
         return model.eval().requires_grad_(False)
 
     return load

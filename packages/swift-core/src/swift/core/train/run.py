@@ -14,6 +14,7 @@ from transformers import TrainerCallback, set_seed
 from swift.core.config.run import RunConfig
 from swift.core.console import is_main_process, say
 from swift.core.metrics.check import check_metrics
+from swift.core.models.fused_head import fused_head
 from swift.core.protocols import Strategy
 from swift.core.registry import optimizers, schedulers, strategies
 from swift.core.train.answers import measure_answers
@@ -69,7 +70,8 @@ def _train(run: RunConfig, resume_from: Path | None) -> TrainResult:
     live = LiveParts(run.plugins.fallback, functools.partial(any_rank, device=device))
     parts = load_parts(run, device, live)
     say(describe_data(parts.datasets.summary, run.data.max_length))
-    record = RunRecord(run, parts.datasets.summary, resolved_values(run, device))
+    resolved = {**resolved_values(run, device), "fused_head": fused_head(parts.model) is not None}
+    record = RunRecord(run, parts.datasets.summary, resolved)
     record.write("running")
     trainer, interrupt = build_trainer(run, parts, device, resume_from, callbacks)
     if run.plugins.reload:

@@ -1,8 +1,8 @@
 """Tile by tile on a CPU, as flash attention does it with the head in the place of keys and values.
 
-A tile of logits stays in the cache: torch computes the product, native code turns it into exponentials relative
-to the largest logit so far, and torch multiplies those with the same columns of the weight again. Where a later
-tile raises a row's largest logit, what was summed before is scaled down.
+A tile of logits stays in the cache: torch computes the product, native code turns it into exponentials
+relative to the largest logit so far, and torch multiplies those with the same columns of the weight again.
+Where a later tile raises a row's largest logit, what was summed before is scaled down.
 
 Shapes: N rows, H hidden width, V vocabulary; R and C rows and columns of a tile.
 """
