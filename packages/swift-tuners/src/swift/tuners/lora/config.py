@@ -19,6 +19,11 @@ class LoraConfig(TargetConfig):
         description="how A starts: true is uniform (Kaiming); B is zero, so that training starts at the base",
     )
     use_rslora: bool = Field(False, description="scale by lora_alpha / sqrt(lora_rank) (arXiv 2312.03732)")
+    fused_lora: bool | None = Field(
+        None,
+        description="compute W x and its update at once (swift-kernels), in less time and memory; "
+        "default: where swift-kernels is installed",
+    )
     use_dora: bool = Field(
         False, description="train a magnitude per output beside A and B (arXiv 2402.09353)"
     )

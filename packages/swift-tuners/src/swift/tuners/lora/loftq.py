@@ -11,7 +11,7 @@ from torch import nn
 from swift.core.errors import ModelError
 from swift.tuners.dequantize import dequantised_weight, is_quantised_layer
 from swift.tuners.lora.config import LoftqConfig
-from swift.tuners.lora.quantization import need_bitsandbytes
+from swift.tuners.lora.quantization import keep_exact_on_cpu, need_bitsandbytes
 from swift.tuners.lora.start import fill_start, lora_layers, name_in_base, start_here
 from swift.tuners.lora.tuner import LoraTuner
 from swift.tuners.peft_tuner import DEFAULT, inject, peft_model, saved_weights
@@ -54,6 +54,7 @@ class LoftqTuner(LoraTuner):
             splits[name] = self._quantise(base, name, layer.r[adapter_name])
         base.is_loaded_in_4bit, base.is_loaded_in_8bit = self._bits == 4, self._bits == 8  # peft looks there
         adapted = inject(base, config, adapter_name)
+        keep_exact_on_cpu(adapted)
         base.is_loaded_in_4bit = base.is_loaded_in_8bit = (
             False  # accelerate takes that for transformers' doing
         )

@@ -155,7 +155,7 @@ def _starts(adapted: peft.PeftModel, name: str) -> dict[str, tuple[torch.Tensor,
     """Name of each A and B -> what trains, what it started from (of B: the negative), where the rank runs."""
     found = {}
     for place, layer in adapted.named_modules():
-        if not isinstance(layer, LoraLayer):
+        if not isinstance(layer, LoraLayer) or not isinstance(layer.lora_A, nn.ModuleDict):
             continue
         for part, dim in PARTS.items():
             linear = getattr(layer, part)

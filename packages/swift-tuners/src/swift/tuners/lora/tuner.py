@@ -10,6 +10,7 @@ from torch import nn
 
 from swift.tuners.lora.config import DoraConfig, LoraConfig, LoraPlusConfig, QloraConfig, RsloraConfig
 from swift.tuners.lora.experts import check_parameters, tell_of_experts
+from swift.tuners.lora.fused import kernels_installed, use_fused
 from swift.tuners.lora.groups import loraplus_groups
 from swift.tuners.lora.quantization import bitsandbytes_config, keep_exact_on_cpu
 from swift.tuners.peft_tuner import DEFAULT, PeftTuner
@@ -58,7 +59,8 @@ class LoraTuner(PeftTuner):
         """The settings of LoRA.
 
         Raises:
-            ModelError: the rank is too large for a layer, or a target matches nothing.
+            ModelError: the rank is too large for a layer, a target matches nothing, or fused_lora is set
+                and swift-kernels is not installed.
         """
         config = self.config
         excluded = config.exclude_modules
@@ -66,7 +68,7 @@ class LoraTuner(PeftTuner):
         check_parameters(model, config.target_parameters)
         if not config.target_parameters:
             tell_of_experts(model, config.target_modules)
-        return peft.LoraConfig(
+        settings = peft.LoraConfig(
             **common,
             **lora_arguments(config),
             r=config.lora_rank,
@@ -78,6 +80,9 @@ class LoraTuner(PeftTuner):
             alpha_pattern=config.alpha_pattern,
             lora_bias=config.lora_bias,
         )
+        if kernels_installed() if config.fused_lora is None else config.fused_lora:
+            use_fused(settings, model)
+        return settings
 
     def parameter_groups(
         self, model: nn.Module, learning_rate: float, weight_decay: float
