@@ -10,15 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from swift.plugin.sandbox.channel import (
-    HEADER,
-    ChannelClosed,
-    ChannelError,
-    ChildChannel,
-    ParentChannel,
-    encode,
-    number_body,
-)  # fmt: skip
+from swift.plugin.sandbox.channel import ParentChannel
+from swift.plugin.sandbox.child_channel import ChildChannel  # fmt: skip
+from swift.plugin.sandbox.frames import HEADER, ChannelClosed, ChannelError, encode, number_body
 from swift.plugin.sandbox.offers import parse_offer, plain
 from swift.plugin.sandbox.shared import Arena
 

@@ -88,7 +88,7 @@ def work(value):
     return float(value)
 
 import gc
-from swift.plugin.sandbox.channel import ChildChannel
+from swift.plugin.sandbox.child_channel import ChildChannel
 found = [each for each in gc.get_objects() if isinstance(each, ChildChannel)]
 descriptor_of_channel = found[0]._socket.fileno()
 
@@ -209,7 +209,7 @@ def test_it_dies_with_the_run(tmp_path: Path) -> None:
     run = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from swift.plugin.sandbox.channel import encode
+        from swift.plugin.sandbox.frames import encode
         from swift.plugin.sandbox.limits import SandboxLimits
         from swift.plugin.sandbox.spawn import spawn
         spawned = spawn(Path({str(file)!r}), SandboxLimits(), {{}})

@@ -1,122 +1,31 @@
-"""Framed messages between a run and a plugin's process: JSON in both directions, never pickle.
-
-A frame is a header (the length of its body in 4 bytes, the number of its call in 8) and a JSON object, or in
-the place of {"value": number, "dtype": name}, the most frequent answer, "=" with 8 bytes of each. The other
-side may be hostile: what does not parse ends the conversation.
-"""
+"""The run's side of the channel to a plugin's process."""
 
 from __future__ import annotations
 
 import array
 import contextlib
-import json
 import os
 import select
 import socket
 import struct
 import time
 from collections.abc import Callable
-from typing import Any
 
-Message = dict[str, Any]
+from swift.plugin.sandbox.frames import (
+    PIECE,
+    ChannelClosed,
+    ChannelError,
+    FrameReader,
+    Message,
+    decode,
+    encode,
+)
 
-HEADER = struct.Struct("<IQ")
-MAX_REQUEST = 2**31  # the parent's own data
-_READ = 1 << 18
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
-_SPACE = socket.CMSG_SPACE(array.array("i").itemsize)  # for one descriptor
 _LOOK_EVERY = 0.1  # seconds between looks at other things while waiting
 _SOON = 0.05  # seconds within which a short call is answered
-_EQUALS = b"="
-_NUMBER = struct.Struct("<cd8s")
+_TAIL = 4096  # bytes of what the plugin prints
 _TIMEVAL = struct.Struct("ll")
 _AT_ONCE = socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT
-
-
-class ChannelError(Exception):
-    """The other side closed the channel or does not keep to the protocol."""
-
-
-class ChannelClosed(ChannelError):
-    """The other side is gone."""
-
-
-def encode(number: int, message: Message | bytes) -> bytes:
-    """One frame; a body that is sent again and again is given as it is.
-
-    Raises:
-        TypeError, ValueError: the message is not JSON.
-    """
-    body = message if isinstance(message, bytes) else body_of(message)
-    return HEADER.pack(len(body), number) + body
-
-
-def body_of(message: Message) -> bytes:
-    """What a frame holds.
-
-    Raises:
-        TypeError, ValueError: the message is not JSON.
-    """
-    return _ENCODER.encode(message).encode()
-
-
-def number_body(value: float, dtype: str) -> bytes:
-    """The body that stands for {"value": value, "dtype": dtype}."""
-    return _NUMBER.pack(_EQUALS, value, dtype.encode())
-
-
-def decode(body: bytes | bytearray) -> Message:
-    """The object in a frame's body.
-
-    Raises:
-        ChannelError: it is neither a JSON object nor a number.
-    """
-    if len(body) == _NUMBER.size and body[:1] == _EQUALS:
-        _, value, dtype = _NUMBER.unpack(body)
-        return {"value": value, "dtype": dtype.rstrip(b"\0").decode("ascii", "replace")}
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ChannelError(f"a message that is not JSON: {error}") from None
-    if not isinstance(message, dict):
-        raise ChannelError(f"a message that is a {type(message).__name__} and not an object")
-    return message
-
-
-class FrameReader:
-    """Puts frames together from the pieces that arrive."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._pending = bytearray()
-
-    def take(self, piece: bytes | memoryview) -> tuple[int, bytes] | None:
-        """(number, body) once a frame is complete.
-
-        Raises:
-            ChannelError: it is longer than the limit.
-        """
-        data: bytes | bytearray | memoryview = piece
-        if self._pending:
-            self._pending += piece
-            data = self._pending
-        if len(data) >= HEADER.size:
-            length, number = HEADER.unpack_from(data)
-            if length > self.limit:
-                raise ChannelError(f"a message of {length:,} bytes, more than {self.limit:,}")
-            end = HEADER.size + length
-            if len(data) >= end:
-                body = bytes(data[HEADER.size : end])
-                if self._pending or len(data) > end:
-                    self._pending = bytearray(data[end:])
-                return number, body
-        if data is piece:
-            self._pending = bytearray(piece)
-        return None
-
-    def rest(self) -> tuple[int, bytes] | None:
-        """take() of what came together with the frame before."""
-        return self.take(b"") if self._pending else None
 
 
 class ParentChannel:
@@ -142,7 +51,7 @@ class ParentChannel:
         self._look = look
         self._late = late
         self._reader = FrameReader(limit)
-        self._buffer = memoryview(bytearray(_READ))
+        self._buffer = memoryview(bytearray(PIECE))
         self._tail = b""
         connection.setblocking(True)  # with a limit to the wait that poll() is not asked about
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(0, int(1e6 * _SOON)))
@@ -247,49 +156,3 @@ class ParentChannel:
                     self._poll.unregister(self._output)  # a closed pipe is ready for ever
                 return
             self._tail = (self._tail + piece)[-_TAIL:]
-
-
-_TAIL = 4096  # bytes
-
-
-class ChildChannel:
-    """The plugin's side. After the lock-down it may receive and write on its socket, and nothing else."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.descriptors: list[int] = []
-        self._socket = connection
-        self._descriptor = connection.fileno()
-        self._reader = FrameReader(MAX_REQUEST)
-        self._buffer = memoryview(bytearray(_READ))
-
-    def receive(self) -> tuple[int, Message]:
-        """The next call, read.
-
-        Raises:
-            ChannelClosed: the run is gone.
-        """
-        number, body = self.receive_body()
-        return number, decode(body)
-
-    def receive_body(self) -> tuple[int, bytes]:
-        """The next call; descriptors that came with it are appended to `descriptors`.
-
-        Raises:
-            ChannelClosed: the run is gone.
-        """
-        frame = self._reader.rest()
-        while frame is None:
-            size, beside, _, _ = self._socket.recvmsg_into([self._buffer], _SPACE)
-            if not size:
-                raise ChannelClosed("the channel is closed")
-            for _, _, data in beside:
-                self.descriptors += array.array("i", data)
-            frame = self._reader.take(self._buffer[:size])
-        return frame
-
-    def send(self, number: int, message: Message | bytes) -> None:
-        """Answer a call."""
-        frame = encode(number, message)
-        sent = os.write(self._descriptor, frame)
-        while sent < len(frame):
-            sent += os.write(self._descriptor, memoryview(frame)[sent:])

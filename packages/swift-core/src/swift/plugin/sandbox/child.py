@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from swift.core.errors import SandboxError
-from swift.plugin.sandbox.channel import ChannelClosed, ChildChannel
+from swift.plugin.sandbox.child_channel import ChildChannel
+from swift.plugin.sandbox.frames import ChannelClosed
 from swift.plugin.sandbox.landlock import restrict
 from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.malloc import keep_freed_memory

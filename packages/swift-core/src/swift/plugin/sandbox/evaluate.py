@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from swift.core.errors import PluginError
-from swift.plugin.sandbox.channel import Message, number_body
 from swift.plugin.sandbox.contents import COPY, DROP, Place, at, fresh, unpack
+from swift.plugin.sandbox.frames import Message, number_body
 from swift.plugin.sandbox.shared import DTYPE_NAMES, Arena
 
 _MAX_PENDING = 256

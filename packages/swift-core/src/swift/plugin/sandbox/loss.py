@@ -10,8 +10,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from swift.core.errors import SandboxError
-from swift.plugin.sandbox.channel import Message
 from swift.plugin.sandbox.contents import COPY, DROP, KEEP, Place, pack, signature
+from swift.plugin.sandbox.frames import Message
 from swift.plugin.sandbox.offers import LOSS_EXTRAS
 from swift.plugin.sandbox.placement import Plan
 from swift.plugin.sandbox.process import SandboxProcess

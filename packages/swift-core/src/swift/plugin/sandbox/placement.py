@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from swift.core.errors import SandboxError
-from swift.plugin.sandbox.channel import Message, body_of
 from swift.plugin.sandbox.contents import Place, check_dtype
+from swift.plugin.sandbox.frames import Message, body_of
 from swift.plugin.sandbox.shared import DTYPE_NAMES, Arena, aligned, count_of
 
 Request = Callable[[Message, float, tuple[int, ...]], Message]

@@ -11,8 +11,8 @@ from typing import Any
 
 from swift.core.errors import SandboxError
 from swift.plugin.sandbox import diagnosis
-from swift.plugin.sandbox.channel import ChannelClosed, ChannelError, Message
 from swift.plugin.sandbox.diagnosis import Ending
+from swift.plugin.sandbox.frames import ChannelClosed, ChannelError, Message
 from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.require import require_sandbox
 from swift.plugin.sandbox.running import Running

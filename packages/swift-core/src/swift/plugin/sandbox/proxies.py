@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from swift.core.errors import SandboxError
-from swift.plugin.sandbox.channel import Message, body_of
 from swift.plugin.sandbox.contents import Place, pack, signature
+from swift.plugin.sandbox.frames import Message, body_of
 from swift.plugin.sandbox.process import SandboxProcess
 from swift.plugin.sandbox.running import Running
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swift.plugin.sandbox.channel import Message, ParentChannel
+from swift.plugin.sandbox.channel import ParentChannel
 from swift.plugin.sandbox.core import SharedCore
 from swift.plugin.sandbox.forked import Forked
+from swift.plugin.sandbox.frames import Message
 from swift.plugin.sandbox.limits import SandboxLimits
 from swift.plugin.sandbox.placement import Placement
 from swift.plugin.sandbox.scratch import ScratchMeter

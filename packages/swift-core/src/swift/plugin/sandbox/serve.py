@@ -15,9 +15,10 @@ from types import ModuleType
 from typing import Any
 
 from swift.plugin.python import run_python
-from swift.plugin.sandbox.channel import ChildChannel, Message, decode
+from swift.plugin.sandbox.child_channel import ChildChannel
 from swift.plugin.sandbox.contents import TENSOR, fresh, unpack
 from swift.plugin.sandbox.evaluate import Call, LossCalls, filter_row, metric_answer, reward_result
+from swift.plugin.sandbox.frames import Message, decode
 from swift.plugin.sandbox.offers import describe
 from swift.plugin.sandbox.shared import Arena
 from swift.plugin.transaction import Registered, registering

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from swift.plugin.sandbox.channel import encode
 from swift.plugin.sandbox.forked import Forked
 from swift.plugin.sandbox.forkserver import fork_server
+from swift.plugin.sandbox.frames import encode
 from swift.plugin.sandbox.limits import SandboxLimits
 
 
