@@ -16,6 +16,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 OWN_CONFIG = "swift_adapter.json"  # of methods that peft does not have
 OWN_WEIGHTS = "swift_adapter.safetensors"
+WEIGHTS = (ADAPTER_WEIGHTS, OWN_WEIGHTS)
+CONFIGS = (ADAPTER_CONFIG, OWN_CONFIG)
 RUN_FILE = "run.json"
 DEFAULT_SEED = LoopConfig.model_fields["seed"].default
 
@@ -30,9 +32,9 @@ def find_adapter(directory: Path) -> Path:
         raise ModelError(
             f"{str(directory)!r} is not a folder", "name an adapter, or the output folder of a run"
         )
-    if (directory / ADAPTER_CONFIG).is_file():
+    if any((directory / name).is_file() for name in CONFIGS):
         return directory
-    found = sorted(path.parent for path in directory.glob(f"*/{ADAPTER_CONFIG}"))
+    found = sorted({path.parent for name in CONFIGS for path in directory.glob(f"*/{name}")})
     final = [path for path in found if not path.name.startswith("checkpoint-")]
     if len(final) > 1:
         names = ", ".join(path.name for path in final)
@@ -43,13 +45,32 @@ def find_adapter(directory: Path) -> Path:
         return max(found, key=_step)
     if (directory / "config.json").is_file():
         raise ModelError(
-            f"{str(directory)!r} holds a whole model and no adapter: there is nothing to merge",
-            "use it as it is",
+            f"{str(directory)!r} holds a whole model and no adapter",
+            "use it as it is: there is nothing to merge",
         )
     raise ModelError(
-        f"{str(directory)!r} holds no adapter ({ADAPTER_CONFIG})",
+        f"{str(directory)!r} holds no adapter ({' or '.join(CONFIGS)})",
         "name an adapter, or the output folder of a run",
     )
+
+
+def adapter_config(adapter: Path) -> dict[str, Any]:
+    """What an adapter's folder says of it, in peft's words or in ours.
+
+    Raises:
+        ModelError: there is no such file, or it cannot be read.
+    """
+    return read_json(next((adapter / name for name in CONFIGS if (adapter / name).is_file()), adapter))
+
+
+def run_record(adapter: Path) -> dict[str, Any] | None:
+    """run.json of the run that an adapter is from; None: it stands alone.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    path = adapter.parent / RUN_FILE
+    return read_json(path) if path.is_file() else None
 
 
 def base_model_id(adapter: Path) -> str:
@@ -58,11 +79,9 @@ def base_model_id(adapter: Path) -> str:
     Raises:
         ModelError: it names none, or its configuration cannot be read.
     """
-    base = _read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    base = adapter_config(adapter).get("base_model_name_or_path")
     if not base:
-        raise ModelError(
-            f"{str(adapter / ADAPTER_CONFIG)!r} does not name its base model", "name it with --model"
-        )
+        raise ModelError(f"{str(adapter)!r} does not name its base model", "name it with --model")
     return str(base)
 
 
@@ -77,10 +96,9 @@ def base_model(adapter: Path, model_id: str | None = None) -> tuple[ModelConfig,
     Raises:
         ModelError: nothing names the base, or what does cannot be read.
     """
-    path = adapter.parent / RUN_FILE
-    if not path.is_file():
+    record = run_record(adapter)
+    if record is None:
         return ModelConfig(model_id=model_id or base_model_id(adapter)), DEFAULT_SEED
-    record = _read_json(path)
     recorded = ModelConfig.model_validate(record["config"]["model"])
     return recorded.model_copy(update={"model_id": model_id or base_model_id(adapter)}), int(record["seed"])
 
@@ -91,14 +109,14 @@ def adapter_head(adapter: Path) -> Head | None:
     Raises:
         ModelError: the adapter's files cannot be read, or a classification head is missing in them.
     """
-    task = _read_json(adapter / ADAPTER_CONFIG).get("task_type")
+    task = adapter_config(adapter).get("task_type")
     if task == "FEATURE_EXTRACTION":
         return Head("embedding")
     if task != "SEQ_CLS":
         return None
-    record = adapter.parent / RUN_FILE
-    settled = _read_json(record)["data"].get("objective", {}) if record.is_file() else {}
-    return Head("classification", _labels(adapter / ADAPTER_WEIGHTS), settled.get("problem_type"))
+    settled = (run_record(adapter) or {"data": {}})["data"].get("objective", {})
+    weights = next((adapter / name for name in WEIGHTS if (adapter / name).is_file()), adapter)
+    return Head("classification", _labels(weights), settled.get("problem_type"))
 
 
 def _labels(weights: Path) -> int:
@@ -120,7 +138,12 @@ def _labels(weights: Path) -> int:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
