@@ -221,7 +221,7 @@ void take_row(const Tile& tile, const SoftmaxState& state, const Scaling& scalin
     const float top = raise_top<Capped>(state, r, largest_product(row), scaling);
     Floats total = all(0);
     Floats spread = all(0);
-    for_each_vector<Format>(row.values, row.columns, [&](auto* values, std::int64_t count) {
+    const auto take = [&](auto* values, std::int64_t count) {
         const Logit entry = logit<Capped>(Format::load(values), scaling);
         const Floats below = entry.z - top;
         Floats e = exponential(below);
@@ -229,7 +229,14 @@ void take_row(const Tile& tile, const SoftmaxState& state, const Scaling& scalin
         total += e;
         if constexpr (Spread) spread += e > 0.0f ? e * below : e;
         if constexpr (Keep) Format::store(values, e * entry.slope);
-    });
+    };
+    if (row.has_target()) {
+        for_each_vector<Format>(row.values, row.target, take);
+        row.values[row.target] = 0;
+        for_each_vector<Format>(row.values + row.target + 1, row.columns - row.target - 1, take);
+    } else {
+        for_each_vector<Format>(row.values, row.columns, take);
+    }
     state.total[r] += sum(total);
     if constexpr (Spread) state.spread[r] += sum(spread);
 }

@@ -22,9 +22,10 @@ struct Tile {
     const std::int64_t* targets;  // [rows] columns of the head
 };
 
-// What is known of each row's softmax after some of its tiles.
+// What is known of each row's softmax after some of its tiles. The sums leave the target out: where it is nearly
+// certain, what remains of the gradient would be lost in the difference of two large numbers.
 struct SoftmaxState {
-    float* top;        // [rows] largest z so far; -FLT_MAX before the first tile
+    float* top;        // [rows] largest z so far, the target's too; -FLT_MAX before the first tile
     double* total;     // [rows] sum of exp(z - top)
     double* spread;    // [rows] sum of exp(z - top) (z - top), for the entropy; or null
     float* picked;     // [rows] z of the target
@@ -33,7 +34,7 @@ struct SoftmaxState {
     std::int64_t width;
 };
 
-// Takes a tile into the state. Where `weighted` is given, the tile becomes exp(z - top) dz/dx, and earlier
+// Takes a tile into the state. Where `weighted` is given, the tile becomes exp(z - top) dz/dx, 0 at targets, and earlier
 // entries of `weighted` are brought to the new top.
 void softmax_tile(const Tile& tile, const SoftmaxState& state, const Scaling& scaling, int threads);
 

@@ -15,7 +15,9 @@ from swift.kernels._implementation import Implementation, use_native
 from swift.kernels.cross_entropy import reference, tiles
 from swift.kernels.cross_entropy.plan import Plan, Scaling
 
-TILE_ROWS, TILE_COLUMNS = 512, 512
+TILE_BYTES = 2**21  # larger ones leave the cache, smaller ones let threads wait for each other more often
+TILE_ROWS = 1024
+TILE_COLUMNS = (256, 4096)  # fewest and most
 PART_BYTES = {"cpu": 2**26, "cuda": 2**29}  # of the reference's float32 logits
 NATIVE_DTYPES = (torch.float32, torch.bfloat16)
 
@@ -34,7 +36,7 @@ def losses(
     check(hidden, weight, targets, bias)
     dtype = product_dtype(hidden)
     native = choose_native(hidden, weight, dtype, implementation)
-    rows, columns = chunk or default_chunk(hidden, weight, native)
+    rows, columns = chunk or default_chunk(hidden, weight, dtype, native)
     trains = weight.requires_grad or (bias is not None and bias.requires_grad)
     now = torch.is_grad_enabled() and hidden.requires_grad and not trains
     plan = Plan(scaling, dtype, rows, columns, native, entropy, now)
@@ -109,10 +111,12 @@ def choose_native(hidden: Tensor, weight: Tensor, dtype: torch.dtype, implementa
     return False
 
 
-def default_chunk(hidden: Tensor, weight: Tensor, native: bool) -> tuple[int, int]:
+def default_chunk(hidden: Tensor, weight: Tensor, dtype: torch.dtype, native: bool) -> tuple[int, int]:
     """Rows and columns whose logits are in memory at once."""
     if native:
-        return TILE_ROWS, TILE_COLUMNS
+        rows = max(1, min(len(hidden), TILE_ROWS))
+        fewest, most = TILE_COLUMNS
+        return rows, min(max(TILE_BYTES // (rows * dtype.itemsize), fewest), most)
     budget = PART_BYTES.get(hidden.device.type, PART_BYTES["cpu"])
     return max(1, budget // (4 * len(weight))), len(weight)
 

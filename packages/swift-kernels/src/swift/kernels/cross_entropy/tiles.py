@@ -44,13 +44,21 @@ def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
         _native.softmax_tile(_described(tile_RC, targets[part], first), addresses, *_settings(plan))
         if weighted is not None:
             buffers.accumulate(weighted[part], tile_RC, columns_CH)
-    log_sum = total.log()
-    nll = (log_sum + (top - picked)).float()
+    below = (picked - top).double()
+    others, total = total, total + below.exp()
+    log_total = total.log()
     if weighted is not None:
-        chosen_NH = columns_of(weight, 0, len(weight), weight.dtype)[targets].float() * slope.unsqueeze(-1)
-        weighted.div_(total.float().unsqueeze(-1)).sub_(chosen_NH)
-    entropy = (log_sum - spread / total).float() if plan.entropy else None
-    return Forward(nll, (log_sum + top).float(), entropy, weighted)
+        share = ((others / total) * slope).float()  # of the other tokens: 1 - p of the target
+        weighted.div_(total.float().unsqueeze(-1)).addcmul_(
+            weight[targets].float(), share.unsqueeze(-1), value=-1
+        )
+    entropy = (log_total - (spread + _times(below.exp(), below)) / total).float() if plan.entropy else None
+    return Forward((log_total - below).float(), (log_total + top).float(), entropy, weighted)
+
+
+def _times(share: Tensor, below: Tensor) -> Tensor:
+    """share below, 0 where there is no share of what lies infinitely far below."""
+    return torch.where(share > 0, share * below, share)
 
 
 def backward(
