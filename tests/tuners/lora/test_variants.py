@@ -1,4 +1,4 @@
-"""What holds for every variant of LoRA: where it starts, what moves, what is saved, merged, put side by side."""
+"""What holds for every variant of LoRA: its start, what moves, what is saved, merged, put side by side."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_the_share_that_trains_is_counted(build: Any) -> None:
     assert trainable_share(model) == (total, total)
     adapted = apply_tuner(model, "lora", lora_rank=4, target_modules="q_proj")
     share = trainable_share(adapted)
-    assert share == (2 * 2 * 4 * 64, total + 2 * 2 * 4 * 64)
+    assert (share.trainable, share.total) == (2 * 2 * 4 * 64, total + 2 * 2 * 4 * 64)
     assert share.share == pytest.approx(share.trainable / share.total)
 
 

@@ -31,6 +31,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Full name -> layer of every linear layer except the output or classification head."""
     find_head = getattr(model, "get_output_embeddings", None)
     head = find_head() if find_head is not None else None
+    head = head.original_module if isinstance(head, AuxiliaryTrainingWrapper) else head
     classifier = classifier_layers(model)
     return {
         name: module
@@ -76,12 +77,14 @@ def check_rank(
     rank: int,
     rank_pattern: Mapping[str, int] = MappingProxyType({}),
     excluded: Sequence[str] = (),
+    called: str = "lora_rank",
 ) -> None:
     """A rank above a layer's smaller dimension adds parameters but no freedom.
 
     Args:
         rank_pattern: other ranks by the end of a layer's name.
         excluded: layers that get no adapter after all.
+        called: the key that sets the rank.
 
     Raises:
         ModelError: such a layer is among the targets.
@@ -93,8 +96,8 @@ def check_rank(
         here = rank_pattern.get(get_pattern_key(list(rank_pattern), name), rank)
         if here > min(shape):
             raise ModelError(
-                f"lora_rank {here} exceeds the smaller dimension of {name!r} ({shape[0]} x {shape[1]})",
-                f"use lora_rank <= {min(shape)}, or leave {_last(name)!r} out of target_modules",
+                f"{called} {here} exceeds the smaller dimension of {name!r} ({shape[0]} x {shape[1]})",
+                f"use {called} <= {min(shape)}, or leave {_last(name)!r} out of target_modules",
             )
 
 

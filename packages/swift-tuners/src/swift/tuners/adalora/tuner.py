@@ -32,7 +32,9 @@ class AdaloraTuner(PeftTuner):
             ModelError: init_r is too large for a layer.
         """
         config = self.config
-        check_rank(model, common["target_modules"], config.init_r, excluded=config.exclude_modules)
+        check_rank(
+            model, common["target_modules"], config.init_r, excluded=config.exclude_modules, called="init_r"
+        )
         return peft.AdaLoraConfig(
             **common,
             **lora_arguments(config),

@@ -1,4 +1,4 @@
-"""LoRA layers of peft that compute by swift.kernels.lora: peft's extension point puts them in its own's place.
+"""LoRA layers of peft that compute by swift.kernels.lora, put in place by peft's own extension point.
 
 Only the forward pass differs. Names, saving, loading, merging and switching stay peft's.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from typing import Any
+from typing import Any, cast
 
 import peft
 import torch
@@ -17,17 +17,17 @@ from torch import nn
 from swift.core.errors import ModelError
 
 
-class FusedLinear(Linear):
+class FusedLinear(Linear):  # type: ignore[misc]
     """A linear layer and its adapters; one active adapter without dropout runs fused, all else as in peft."""
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """[..., I] -> [..., O]."""
         adapter = fusible(self) if not (args or kwargs) else None
         if adapter is None:
-            return super().forward(x, *args, **kwargs)
+            return cast(torch.Tensor, super().forward(x, *args, **kwargs))
         base = self.get_base_layer()
         if type(base) is not nn.Linear or type(base.weight) is not nn.Parameter:  # quantised since
-            return super().forward(x, *args, **kwargs)
+            return cast(torch.Tensor, super().forward(x, *args, **kwargs))
         return run_fused(self, adapter, x, base.weight, base.bias)
 
 
@@ -58,7 +58,8 @@ def run_fused(layer: Any, adapter: str, x: torch.Tensor, weight: Any, bias: Any)
     from swift.kernels.lora import lora_linear
 
     a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-    return lora_linear(x, weight, bias, a, b, layer.scaling[adapter])
+    result: torch.Tensor = lora_linear(x, weight, bias, a, b, layer.scaling[adapter])
+    return result
 
 
 @functools.cache
@@ -76,7 +77,7 @@ def fused_4bit() -> type[nn.Module]:
             base = self.get_base_layer()
             state = getattr(base.weight, "quant_state", None)
             if adapter is None or state is None or getattr(state, "packing_format_for_cpu", False):
-                return super().forward(x, *args, **kwargs)
+                return cast(torch.Tensor, super().forward(x, *args, **kwargs))
             dense = functools.partial(dequantize_4bit, base.weight.data, state)
             return run_fused(self, adapter, x, dense, base.bias)
 

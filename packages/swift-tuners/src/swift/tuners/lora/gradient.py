@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import peft
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from swift.core.errors import ModelError
 from swift.core.train.ranks import as_first, mean_over_ranks
 from swift.core.types import Batch
 from swift.tuners.lora.config import LoraGaConfig
-from swift.tuners.lora.principal import refuse_quantised_layers
-from swift.tuners.lora.start import fill_start, lora_layers, start_here
+from swift.tuners.lora.start import check_exact, fill_start, lora_layers, start_here
 from swift.tuners.lora.tuner import LoraTuner
 from swift.tuners.peft_tuner import peft_model, saved_weights
+from swift.tuners.targets import check_rank
 
 ROUNDS = 4  # subspace iterations of the approximate SVD
 
@@ -25,6 +26,20 @@ class LoraGaTuner(LoraTuner):
     """LoRA that starts at singular vectors of the gradient of the first batches."""
 
     config_class = LoraGaConfig
+
+    def peft_config(self, model: nn.Module, common: dict[str, Any]) -> peft.PeftConfig:
+        """The settings of LoRA.
+
+        Raises:
+            ModelError: a target has no exact weights, or the rank is above half its smaller dimension: 2 r
+                singular vectors are taken.
+        """
+        config = self.config
+        targets, excluded = common["target_modules"], config.exclude_modules
+        check_exact(model, targets, excluded)
+        ranks = {key: 2 * rank for key, rank in config.rank_pattern.items()}
+        check_rank(model, targets, 2 * config.lora_rank, ranks, excluded, called="twice the lora_rank,")
+        return super().peft_config(model, common)
 
     def batches_wanted(self) -> int:
         """Batches whose mean gradient counts."""
@@ -36,16 +51,16 @@ class LoraGaTuner(LoraTuner):
         """Start at the gradient's singular vectors; the same on every rank.
 
         Raises:
-            ModelError: a layer is quantised, or the rank is above half its smaller dimension.
+            SwiftError: the loss of a batch cannot be computed.
         """
         adapted = peft_model(model)
         name = adapted.active_adapters[0]
         layers = lora_layers(adapted, name)
-        refuse_quantised_layers(layers, "LoRA-GA")
-        weights = {place: layer.get_base_layer().weight for place, layer in layers.items()}
-        gradients = mean_gradients(adapted, list(weights.values()), batches, loss)
-        for (place, layer), gradient in zip(layers.items(), gradients, strict=True):
-            self._start(place, layer, name, gradient)
+        weights = [layer.get_base_layer().weight for layer in layers.values()]
+        for layer, gradient in zip(
+            layers.values(), mean_gradients(adapted, weights, batches, loss), strict=True
+        ):
+            self._start(layer, name, gradient)
 
     def restore(self, model: nn.Module, directory: Path) -> bool:
         """Put a checkpoint's weights and start back.
@@ -56,15 +71,8 @@ class LoraGaTuner(LoraTuner):
         fill_start(peft_model(model), saved_weights(directory), directory, subtract=True)
         return True
 
-    def _start(self, place: str, layer: LoraLayer, name: str, gradient: torch.Tensor) -> None:
-        rank = layer.r[name]
-        if 2 * rank > min(gradient.shape):
-            raise ModelError(
-                f"lora_rank {rank} is above half the smaller dimension of {place!r} {tuple(gradient.shape)}: "
-                "LoRA-GA takes 2 r singular vectors",
-                f"use lora_rank <= {min(gradient.shape) // 2}",
-            )
-        a, b = gradient_start(gradient, rank, self.config, layer.scaling[name])
+    def _start(self, layer: LoraLayer, name: str, gradient: torch.Tensor) -> None:
+        a, b = gradient_start(gradient, layer.r[name], self.config, layer.scaling[name])
         for part, value in (("lora_A", a), ("lora_B", b)):
             weight = getattr(layer, part)[name].weight
             weight.data.copy_(value)
@@ -83,6 +91,7 @@ def mean_gradients(
     torch.autograd.grad leaves every other parameter's gradient alone.
     """
     sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
+    trained = [weight.requires_grad for weight in weights]
     for weight in weights:
         weight.requires_grad_(True)
     try:
@@ -92,8 +101,8 @@ def mean_gradients(
                 if gradient is not None:  # a layer that this batch did not reach
                     total += gradient.float() / len(batches)
     finally:
-        for weight in weights:
-            weight.requires_grad_(False)
+        for weight, before in zip(weights, trained, strict=True):
+            weight.requires_grad_(before)
     for total in sums:
         mean_over_ranks(total)
     return sums

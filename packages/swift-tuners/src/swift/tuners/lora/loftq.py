@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
+import peft
 import torch
 from torch import nn
 
 from swift.core.errors import ModelError
-from swift.tuners.dequantize import dequantised_weight, is_quantised_layer
+from swift.tuners.dequantize import dequantised_weight
 from swift.tuners.lora.config import LoftqConfig
 from swift.tuners.lora.quantization import keep_exact_on_cpu, need_bitsandbytes
-from swift.tuners.lora.start import fill_start, lora_layers, name_in_base, start_here
+from swift.tuners.lora.start import check_exact, fill_start, lora_layers, name_in_base, start_here
 from swift.tuners.lora.tuner import LoraTuner
 from swift.tuners.peft_tuner import DEFAULT, inject, peft_model, saved_weights
-from swift.tuners.targets import base_layers
 
 
 class Split(NamedTuple):
@@ -43,10 +43,10 @@ class LoftqTuner(LoraTuner):
                 is too large.
         """
         need_bitsandbytes("loftq")
+        _refuse_shared(model)
         adapted = peft_model(super().apply(model, adapter_name))  # finds, and checks, where adapters go
         layers = lora_layers(adapted, adapter_name)
         config = adapted.peft_config[adapter_name]
-        _refuse_shared(list(adapted.peft_config))
         base = adapted.unload()
         splits = {}
         for place, layer in layers.items():
@@ -65,6 +65,15 @@ class LoftqTuner(LoraTuner):
             start_here(layer, adapter_name, subtract=False)
         return cast(nn.Module, adapted)
 
+    def peft_config(self, model: nn.Module, common: dict[str, Any]) -> peft.PeftConfig:
+        """The settings of LoRA.
+
+        Raises:
+            ModelError: a target is quantised already, or the rank is too large.
+        """
+        check_exact(model, common["target_modules"], self.config.exclude_modules)
+        return super().peft_config(model, common)
+
     def restore(self, model: nn.Module, directory: Path) -> bool:
         """Put a checkpoint's weights and start back.
 
@@ -79,12 +88,7 @@ class LoftqTuner(LoraTuner):
         return int(self.config.loftq_bits)
 
     def _quantise(self, base: nn.Module, name: str, rank: int) -> Split:
-        layer = dict(base_layers(base))[name]
-        if is_quantised_layer(layer) or not isinstance(layer, nn.Linear):
-            raise ModelError(
-                f"{name!r} is a {type(layer).__name__}, and loftq quantises plain linear layers itself",
-                "load the base without quantisation, or choose other target_modules",
-            )
+        layer = cast(nn.Linear, base.get_submodule(name))
         split = quantised_split(layer, rank, self._bits, self.config.loftq_iter)
         base.set_submodule(name, split.layer)
         return split
@@ -119,8 +123,8 @@ def quantised_layer(layer: nn.Linear, weight: torch.Tensor, bits: int) -> nn.Mod
     return made.train(layer.training)  # type: ignore[no-any-return]
 
 
-def _refuse_shared(names: list[str]) -> None:
-    if len(names) > 1:
+def _refuse_shared(model: nn.Module) -> None:
+    if isinstance(model, peft.PeftModel):
         raise ModelError(
             "loftq changes the base, which other adapters on this model are for",
             "apply it first, or to a base of its own",

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import peft
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from swift.core.errors import ModelError
-from swift.tuners.dequantize import is_quantised_layer
 from swift.tuners.lora.config import OloraConfig, PissaConfig
-from swift.tuners.lora.start import base_kept, fill_start, lora_layers, name_in_base, start_here
+from swift.tuners.lora.start import base_kept, check_exact, fill_start, lora_layers, start_here
 from swift.tuners.lora.tuner import LoraTuner
 from swift.tuners.peft_tuner import DEFAULT, peft_model, saved_weights
 
 
 class StartTuner(LoraTuner):
     """LoRA that starts at a part of each weight."""
+
+    def peft_config(self, model: nn.Module, common: dict[str, Any]) -> peft.PeftConfig:
+        """The settings of LoRA.
+
+        Raises:
+            ModelError: a target has no exact weights to start from, or the rank is too large.
+        """
+        check_exact(model, common["target_modules"], self.config.exclude_modules)
+        return super().peft_config(model, common)
 
     @abstractmethod
     def start(self, layer: LoraLayer, name: str) -> None:
@@ -31,9 +39,7 @@ class StartTuner(LoraTuner):
             ModelError: a target matches nothing, is quantised or no linear layer, or the rank is too large.
         """
         adapted = peft_model(super().apply(model, adapter_name))
-        layers = lora_layers(adapted, adapter_name)
-        refuse_quantised_layers(layers, self.config.__class__.__name__.removesuffix("Config"))
-        for layer in layers.values():
+        for layer in lora_layers(adapted, adapter_name).values():
             with base_kept(layer):
                 self.start(layer, adapter_name)
             start_here(layer, adapter_name)
@@ -47,20 +53,6 @@ class StartTuner(LoraTuner):
         """
         fill_start(peft_model(model), saved_weights(directory), directory, subtract=True)
         return True
-
-
-def refuse_quantised_layers(layers: dict[str, LoraLayer], method: str) -> None:
-    """A start is computed from, and taken off, exact weights.
-
-    Raises:
-        ModelError: a layer is quantised.
-    """
-    for place, layer in layers.items():
-        if is_quantised_layer(layer.get_base_layer()):
-            raise ModelError(
-                f"{name_in_base(place)!r} is quantised, and {method} starts from exact weights",
-                "load the base without quantisation, or use loftq, which quantises it itself",
-            )
 
 
 class PissaTuner(StartTuner):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -22,9 +22,12 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn.utils import parametrize
+from transformers.pytorch_utils import Conv1D
 
 from swift.core.errors import ModelError
+from swift.tuners.dequantize import is_quantised_layer
 from swift.tuners.mismatch import refuse_mismatch, shapes
+from swift.tuners.targets import chosen_layers
 
 PARTS = {"lora_A": 0, "lora_B": 1}  # dimension along which the rank runs
 START = "start"
@@ -64,25 +67,33 @@ def _set_start(linear: nn.Module, start: torch.Tensor, dim: int, subtract: bool)
         linear.register_buffer(START, start, persistent=False)
 
 
-def lora_layers(adapted: peft.PeftModel, name: str) -> dict[str, LoraLayer]:
-    """Name -> layer with this adapter.
+def check_exact(model: nn.Module, targets: Sequence[str], excluded: Sequence[str]) -> None:
+    """A start is computed from the exact weights of linear layers.
 
     Raises:
-        ModelError: one of them is no linear layer.
+        ModelError: a target is quantised, or no linear layer.
     """
-    layers = {
-        place: module
-        for place, module in adapted.named_modules()
-        if isinstance(module, LoraLayer) and name in module._get_available_adapters()
-    }
-    for place, layer in layers.items():
-        if name not in layer.lora_A:
-            kind = type(layer.get_base_layer()).__name__
+    out = {name for name, _ in chosen_layers(model, excluded)}
+    for name, module in chosen_layers(model, targets):
+        if name not in out and not isinstance(module, nn.Linear | Conv1D):
             raise ModelError(
-                f"{name_in_base(place)!r} is of type {kind}, and only linear layers have a start",
+                f"{name!r} is of type {type(module).__name__}, and only linear layers have a start",
                 "leave it out of target_modules",
             )
-    return layers
+        if name not in out and is_quantised_layer(module):
+            raise ModelError(
+                f"{name!r} is quantised, and the start is computed from exact weights",
+                "load the base without quantisation; loftq quantises it itself",
+            )
+
+
+def lora_layers(adapted: peft.PeftModel, name: str) -> dict[str, LoraLayer]:
+    """Name -> linear layer with this adapter."""
+    return {
+        place: module
+        for place, module in adapted.named_modules()
+        if isinstance(module, LoraLayer) and name in module.lora_A
+    }
 
 
 def name_in_base(place: str) -> str:
