@@ -24,6 +24,7 @@ BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, 
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 PICKLED = "adapter_model.bin"
 PART = re.compile(r"\.(?:lora|ia3|vera|oft|boft|fourierft)_")  # where peft's part of a tensor's name begins
+SHARED = "base_model"  # where peft keeps what all layers share, such as VeRA's projections
 BLOCK = re.compile(r".*?\.\d+(?=\.)")
 BOOKKEEPING = frozenset({
     "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision",
@@ -165,7 +166,7 @@ def ranks(config: dict[str, Any], own: dict[str, Any], tensors: list[Tensor]) ->
 def adapted_layers(tensors: list[Tensor], whole: list[str]) -> set[str]:
     """Full names of the base's layers that the tensors stand beside; of our own methods, of its blocks."""
     names = [tensor.name.removeprefix("base_model.model.") for tensor in tensors]
-    beside = {PART.split(name)[0] for name in names if PART.search(name)}
+    beside = {PART.split(name)[0] for name in names if PART.search(name)} - {SHARED}
     blocks = {found[0] for name in names if (found := BLOCK.match(name))}
     inside = tuple(f".{name}." for name in whole)
     return {name for name in beside or blocks if not any(part in f".{name}." for part in inside)}
