@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from swift.core.config.run import RunConfig, load_run
 from swift.core.errors import ConfigError, ModelError
+from swift.core.models.adapter_folder import CONFIGS, adapter_file, adapter_record, tuner_of
 
 if TYPE_CHECKING:
     import torch
 
     from swift.core.protocols import Engine
-
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 def load_infer_run(path: Path | None, overrides: Sequence[str]) -> RunConfig:
@@ -40,7 +39,7 @@ def load_infer_run(path: Path | None, overrides: Sequence[str]) -> RunConfig:
     adapter = find_adapter(Path(run.model.adapter))
     if adapter is None:
         raise ModelError(
-            f"model.adapter {run.model.adapter!r} holds no {ADAPTER_CONFIG}",
+            f"model.adapter {run.model.adapter!r} holds no adapter ({' or '.join(CONFIGS)})",
             "name an adapter folder, or the output folder of a run that trained one",
         )
     resolved = load_run(path, [*overrides, f"model.adapter={adapter}"])
@@ -52,7 +51,7 @@ def load_infer_run(path: Path | None, overrides: Sequence[str]) -> RunConfig:
 def find_adapter(folder: Path) -> Path | None:
     """The folder itself, or its part `final`, when it holds an adapter."""
     for candidate in (folder, folder / "final"):
-        if (candidate / ADAPTER_CONFIG).is_file():
+        if adapter_file(candidate) is not None:
             return candidate
     return None
 
@@ -81,8 +80,9 @@ def load_adapted(run: RunConfig) -> tuple[Any, Any]:
     source = run.model
     if run.model.adapter is not None:
         folder = Path(run.model.adapter)
-        model = tuners.build("lora").load(model, folder)
-        model.merge_adapter()  # the same answers in a third of the time: no extra products in every layer
+        model = tuners.build(tuner_of(folder)).load(model, folder)
+        if hasattr(model, "merge_adapter"):  # what is no change of the weights stays beside them
+            model.merge_adapter()  # the same answers in a third of the time: no extra products in every layer
         if (folder / "tokenizer_config.json").is_file():
             source = run.model.model_copy(update={"model_id": str(folder), "revision": None})
     return model.eval(), load_tokenizer(source)
@@ -134,7 +134,7 @@ def _base(adapter: Path) -> list[str]:
     """Overrides that load the base of an adapter, by its own record or that of its run."""
     run = next((file for file in (adapter / "run.json", adapter.parent / "run.json") if file.is_file()), None)
     sections = _read(run).get("config", {}) if run is not None else {}
-    recorded = _read(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    recorded = adapter_record(adapter).get("base_model_name_or_path")
     model_id = recorded or sections.get("model", {}).get("model_id")
     if not model_id:
         raise ModelError(f"adapter {str(adapter)!r} does not record its base model", "name it: --model PATH")

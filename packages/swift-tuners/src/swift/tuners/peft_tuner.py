@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
+from swift.core.config.schema import Config
 from swift.core.errors import ModelError
 from swift.core.models.heads import classifier_layers
 from swift.core.protocols import Tuner
@@ -21,8 +22,9 @@ from swift.tuners.classifier import keep_classifier_whole
 from swift.tuners.dequantize import dequantised, is_quantised_layer
 from swift.tuners.lora.start import has_start, saved_form
 from swift.tuners.mismatch import refuse_mismatch, shapes
-from swift.tuners.target_config import TargetConfig
+from swift.tuners.soft_prompts.model import wrap
 from swift.tuners.targets import resolve_targets
+from swift.tuners.tied import name_tied_head
 
 DEFAULT = "default"  # the name that peft gives to an only adapter
 
@@ -38,7 +40,7 @@ class PeftTuner(Tuner, ABC):
         mergeable: whether the adapter can become part of the weights.
     """
 
-    config_class: ClassVar[type[TargetConfig]]
+    config_class: ClassVar[type[Config]]
     mergeable: ClassVar[bool] = True
 
     def __init__(self, config: Any = None) -> None:
@@ -129,7 +131,8 @@ def load_peft(
         fill(adapted, weights, directory)
     except ModelError as error:
         if before is None:
-            adapted.unload()
+            if not config.is_prompt_learning:  # virtual tokens change no layer
+                adapted.unload()
         else:
             adapted.delete_adapter(name)
             adapted.set_adapter(before)
@@ -297,10 +300,11 @@ def inject(model: nn.Module, config: peft.PeftConfig, name: str = DEFAULT) -> pe
     try:
         if isinstance(model, peft.PeftModel):
             adapted = model
+            name_tied_head(adapted, config)
             adapted.add_adapter(name, config)
             adapted.set_adapter(name, inference_mode=config.inference_mode)
         else:
-            adapted = peft.get_peft_model(model, config, adapter_name=name)
+            adapted = wrap(model, config, name)
     except (ValueError, TypeError, ImportError) as error:  # layers of a kind that peft cannot adapt
         _take_back(model, name)
         raise ModelError(f"the adapter cannot go on {type(base_of(model)).__name__}: {error}") from error

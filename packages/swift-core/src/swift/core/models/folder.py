@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from swift.core.errors import ModelError, nearest
+from swift.core.models.adapter_folder import adapter_file
 
 WEIGHT_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -25,7 +26,7 @@ def check_model_folder(folder: Path) -> Path:
         )
     if (folder / "config.json").is_file():
         return folder
-    if (folder / "adapter_config.json").is_file():
+    if adapter_file(folder) is not None:
         raise ModelError(
             f"{str(folder)!r} holds an adapter, not a model",
             f"set model.adapter={folder} and model.model_id to its base",

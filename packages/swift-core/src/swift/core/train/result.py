@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from swift.core.console import say
+from swift.core.models.adapter_folder import adapter_file
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,6 @@ def report_result(result: TrainResult) -> None:
         say(f"stopped after step {result.steps}, saved in {result.output_dir}; go on with train.resume=true")
         return
     say(f"{result.steps} steps in {result.seconds:.0f} s; metrics in {result.output_dir / 'metrics.jsonl'}")
-    flag = "--adapter" if (result.final_dir / "adapter_config.json").exists() else "--model"
+    flag = "--adapter" if adapter_file(result.final_dir) else "--model"
     chat = f"; chat with them: swift infer {flag} {result.final_dir}" if result.generates else ""
     say(f"trained weights in {result.final_dir}{chat}")

@@ -53,7 +53,10 @@ class TransformersEngine:
         self._decode = decoder(tokenizer)
         self._stops = stop_tokens(self._model.base, tokenizer)
         self._limits = sequences.Limits(
-            max_length or self._model.max_length, config.kv_tokens, self._model.vocab_size
+            max_length or self._model.max_length,
+            config.kv_tokens,
+            self._model.vocab_size,
+            self._model.virtual_tokens,
         )
         self._batcher = Batcher(self._model, config)
         self._driving = threading.Lock()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.cache_utils import Cache, DynamicCache
 
 from swift.core.errors import EngineError, did_you_mean
 from swift.core.models.prompt import reads_prompt_lengths
@@ -20,7 +21,11 @@ class LiveModel:
     """A causal language model that others (a trainer) may own and change between steps.
 
     Args:
-        model: transformers model, or a peft wrapper around one.
+        model: transformers model, or a peft wrapper around one. A wrapper with virtual_tokens before its
+            input has prompt_cache(rows), their keys and values.
+
+    Attributes:
+        virtual_tokens: how many stand before every prompt, in the first columns of every cache.
 
     Raises:
         EngineError: its state cannot be kept as keys and values by position.
@@ -31,6 +36,7 @@ class LiveModel:
         self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.config = self.base.config.get_text_config()
         self._reads_lengths = False
+        self.virtual_tokens = int(getattr(model, "virtual_tokens", 0))
         self._accepted = set(inspect.signature(self.base.forward).parameters)
         self._check()
 
@@ -79,8 +85,13 @@ class LiveModel:
         """Logits [B, V] of the last position."""
         if "logits_to_keep" in self._accepted:
             inputs["logits_to_keep"] = 1
-        output = self.model(use_cache=True, **inputs)
+        whole = self.base if self.virtual_tokens else self.model  # their wrapper would count positions anew
+        output = whole(use_cache=True, **inputs)
         return output.logits[:, -1]  # type: ignore[no-any-return]
+
+    def new_cache(self, rows: int) -> Cache:
+        """What rows that have read nothing yet attend to."""
+        return self.model.prompt_cache(rows) if self.virtual_tokens else DynamicCache()
 
     def told(self, prompts: Iterable[int]) -> dict[str, torch.Tensor]:
         """The argument that says how long the rows' prompts are, for a model that asks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence as Items
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache
 
 from swift.infer.engines.transformers.model import LiveModel
 from swift.infer.engines.transformers.sequence import Sequence
@@ -25,7 +25,7 @@ class Prefill:
         self._prompts = list(dict.fromkeys(sequence.prefix for sequence in sequences))
         self._length = max(len(prompt) for prompt in self._prompts)
         self._read = 0
-        self._cache: Cache = DynamicCache()
+        self._cache: Cache | None = None
 
     @property
     def done(self) -> bool:
@@ -34,6 +34,10 @@ class Prefill:
 
     def advance(self, model: LiveModel, max_tokens: int) -> None:
         """Read the next columns, at most max_tokens tokens with their padding (but at least one column)."""
+        if self._cache is None:
+            self._cache, self._read = model.new_cache(len(self._prompts)), model.virtual_tokens
+            if self.done:
+                return
         columns = max(1, max_tokens // len(self._prompts))
         start, stop = self._read, min(self._length, self._read + columns)
         ids = [(list(prompt[start:stop]) + [0] * (stop - start))[: stop - start] for prompt in self._prompts]
@@ -48,6 +52,7 @@ class Prefill:
 
     def rows(self) -> list[tuple[Sequence, Cache, int, int]]:
         """(sequence, cache, index in that cache, tokens to take) for every sequence."""
+        assert self._cache is not None
         index = {prompt: number for number, prompt in enumerate(self._prompts)}
         return [(one, self._cache, index[one.prefix], len(one.prefix)) for one in self.sequences]
 

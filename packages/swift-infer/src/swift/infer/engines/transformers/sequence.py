@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from swift.core.types import FinishReason, GenerationRequest, TokenDelta
 from swift.infer.engines.transformers.detokenize import Decode, Detokenizer
@@ -87,17 +87,21 @@ class Limits:
         context: longest prompt and answer together, None when the model sets none.
         kv_tokens: room for keys and values.
         vocab_size: token ids lie below it.
+        virtual_tokens: stand before every prompt; from here on they are part of it, under the id 0.
     """
 
     context: int | None
     kv_tokens: int
     vocab_size: int
+    virtual_tokens: int = 0
 
 
 def begin(
     request: GenerationRequest, limits: Limits, decode: Decode, stops: frozenset[int]
 ) -> Sequence | TokenDelta:
     """A sequence, or the delta that says why the request cannot be run."""
+    if request.prompt_ids and limits.virtual_tokens:
+        request = replace(request, prompt_ids=(0,) * limits.virtual_tokens + request.prompt_ids)
     limit = request.sampling.max_tokens
     if limits.context is not None:
         limit = min(limit, limits.context - len(request.prompt_ids))
