@@ -4,14 +4,14 @@
     uv run python benchmarks/tuner_memory.py --model FOLDER --methods full lora qlora full/galore
     uv run python benchmarks/tuner_memory.py --target-7b   # Qwen2.5-7B's shape, on a GPU
 
-Nothing is estimated. Each method trains in a process of its own, on random tokens, for three steps. Parameters,
-gradients and optimiser state are counted by walking the tensors that live after a step, each storage once.
-Activations are the storages that autograd keeps for the backward pass, parameters left out. The peak is torch's
-own count on a GPU, and on a CPU the growth of the process's resident memory since before the model was made,
-which includes what libraries and the allocator hold.
+Nothing is estimated. Each method trains in a process of its own, on random tokens, for three steps.
+Parameters, gradients and optimiser state are counted by walking the tensors that live after a step, each
+storage once. Activations are the storages that autograd keeps for the backward pass, parameters left out.
+The peak is torch's own count on a GPU, and on a CPU the growth of the process's resident memory since
+before the model was made, which includes what libraries and the allocator hold.
 
-"State" is the sum of the first three, which does not grow with the batch. Savings are against the first method,
-full fine-tuning with AdamW in the same precision unless others are named.
+"State" is the sum of the first three, which does not grow with the batch. Savings are against the first
+method, full fine-tuning with AdamW in the same precision unless others are named.
 """
 
 from __future__ import annotations
