@@ -18,6 +18,7 @@ from swift.core.errors import ConfigError, ModelError
 from swift.core.registry import tuners
 from swift.tuners.adapters import ADAPTER_CONFIG
 from swift.tuners.family import carried, check_known, check_new, families, family_of
+from swift.tuners.llamapro.record import is_expanded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -125,7 +126,8 @@ def load_tuner(
         raise ModelError(
             f"{str(directory / ADAPTER_CONFIG)!r} is of no known kind", "save the adapter with swift or peft"
         )
-    return build_tuner("full").load(model, directory, trainable=trainable)
+    whole = "llamapro" if is_expanded(directory) else "full"
+    return build_tuner(whole).load(model, directory, trainable=trainable)
 
 
 def merge_tuner(model: nn.Module, *, dequantize: bool = False) -> nn.Module:

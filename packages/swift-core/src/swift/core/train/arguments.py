@@ -100,6 +100,7 @@ def training_arguments(
         "use_cpu": device.type == "cpu",
         "dataloader_pin_memory": device.type == "cuda",
         "dataloader_num_workers": loop.dataloader_num_workers,
+        "neftune_noise_alpha": loop.neftune_noise_alpha,
         "gradient_checkpointing": loop.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False} if loop.gradient_checkpointing else None,
         "logging_strategy": "steps",

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from swift.core.errors import ModelError
+from swift.tuners.llamapro.record import RECORD
 
 PER_LAYER = ("layer_types", "mlp_layer_types", "layers_block_type", "no_rope_layers")
 """Keys of configurations that hold one value for each layer."""
 
 LAYER_NUMBERS = ("mlp_only_layers",)
 """Keys of configurations that list layers by their numbers."""
-
-RECORD = "llamapro_blocks"
-"""Key under which the saved configuration lists the new blocks by number; transformers ignores it."""
-
 
 @dataclass(frozen=True)
 class Placement:

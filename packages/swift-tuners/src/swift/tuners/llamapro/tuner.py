@@ -14,7 +14,8 @@ from swift.core.models.layers import decoder_layers, depth_of
 from swift.tuners.full.tuner import FullTuner
 from swift.tuners.llamapro.config import LlamaproConfig
 from swift.tuners.llamapro.expand import check_expandable, expand
-from swift.tuners.llamapro.placement import RECORD, from_record, place
+from swift.tuners.llamapro.placement import from_record, place
+from swift.tuners.llamapro.record import RECORD
 
 
 class LlamaproTuner(FullTuner):

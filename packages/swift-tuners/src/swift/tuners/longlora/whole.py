@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import peft
@@ -12,6 +11,7 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 
 from swift.core.errors import ModelError
+from swift.tuners.targets import base_layers
 
 
 def embedding_name(model: nn.Module) -> str:
@@ -37,7 +37,7 @@ def has_tied_embeddings(model: nn.Module) -> bool:
 
 def norm_names(model: nn.Module) -> list[str]:
     """Names of all norms with weights, as short as they mean nothing else (peft compares their ends)."""
-    modules = dict(_own_modules(model))
+    modules = dict(base_layers(model))
     full = {
         name
         for name, module in modules.items()
@@ -67,13 +67,6 @@ def train_in_float32(adapted: peft.PeftModel) -> None:
         copy.register_forward_hook(functools.partial(_to, dtype))
     for copy in low:
         copy.float()
-
-
-def _own_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a base under the names that they had before an adapter made copies of some."""
-    for name, module in model.named_modules():
-        if "modules_to_save" not in name.split(".") and not isinstance(module, ModulesToSaveWrapper):
-            yield name.removesuffix(".original_module"), module
 
 
 def _to_float32(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
