@@ -10,7 +10,7 @@ import copy
 import gc
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,10 @@ RATES: dict[str, float] = {"full": 5e-3}
 MERGE_BOUNDS: dict[str, tuple[float, str]] = {}
 """Largest difference of logits after merging other than 1e-5, and why."""
 
-STARTS_ELSEWHERE: dict[str, str] = {}
+STARTS_ELSEWHERE: dict[str, str] = {
+    "prompt": "virtual tokens are attended to from the first step on",
+    "prefix": "virtual tokens are attended to from the first step on",
+}
 """Methods whose fresh adapter changes the function, and why."""
 
 CHANGES_BASE: dict[str, str] = {
@@ -211,10 +214,15 @@ def method(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def case(method: str, family: str, bases: dict[str, tuple[Path, nn.Module]]) -> Iterator[Case]:
+def make_case(bases: dict[str, tuple[Path, nn.Module]]) -> Callable[[Component, str], Case]:
+    """A cell of the matrix by its method and architecture."""
+    return lambda component, family: Case(component, family, *bases[family], SETTINGS.get(component.name, {}))
+
+
+@pytest.fixture(scope="module")
+def case(method: str, family: str, make_case: Callable[[Component, str], Case]) -> Case:
     """One cell of the matrix."""
     component = tuners.get(method)
     if not is_written(component):
         pytest.skip(f"{component.target} is not written yet")
-    folder, plain = bases[family]
-    yield Case(component, family, folder, plain, SETTINGS.get(method, {}))
+    return make_case(component, family)

@@ -80,7 +80,9 @@ def test_peft_reads_it(case: Any, tmp_path: Path) -> None:
     model = case.changed()
     case.tuner().save(model, tmp_path)
     theirs = peft.PeftModel.from_pretrained(case.base(), str(tmp_path))
-    close(logits(theirs), logits(model), 0)
+    found = logits(model)
+    # Before them peft leaves the virtual tokens' own logits.
+    close(logits(theirs)[:, -found.shape[1] :], found, 1e-5 if case.starts_elsewhere else 0)
 
 
 def test_merge(case: Any) -> None:
