@@ -53,7 +53,8 @@ def reference(model: Any, tokens: torch.Tensor) -> torch.Tensor:
             found: torch.Tensor = base(inputs_embeds=whole, use_cache=False).logits[:, N:]
             return found
         cache = model.get_prompt(rows)
-        return base(input_ids=tokens, past_key_values=cache, use_cache=True).logits
+        prefixed: torch.Tensor = base(input_ids=tokens, past_key_values=cache, use_cache=True).logits
+    return prefixed
 
 
 @pytest.mark.parametrize("method", METHODS)

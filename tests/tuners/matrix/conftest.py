@@ -44,35 +44,43 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "qwen3-moe": (transformers.Qwen3MoeConfig, {"tie_word_embeddings": False, **EXPERTS}),
 }
 
+EXACT = 1e-5  # float32; products may be added up in another order, as fused LoRA does
+
 SETTINGS: dict[str, dict[str, Any]] = {
+    "boft": {"boft_block_size": 4},
+    "fourierft": {"n_frequency": 100},
     "lisa": {"lisa_activated_layers": 1, "lisa_step_interval": 2},
+    "llamapro": {"num_new_blocks": 1},
 }
 """Keys under train: where a method's defaults are too large for these models."""
 
 RATES: dict[str, float] = {"full": 5e-3}
 """Learning rates other than 0.02."""
 
-MERGE_BOUNDS: dict[str, tuple[float, str]] = {}
-"""Largest difference of logits after merging other than 1e-5, and why."""
+QUANTISED = "the sum with quantised weights would be rounded"
+TOKENS = "virtual tokens stand before the input from the start"
 
 STARTS_ELSEWHERE: dict[str, str] = {
-    "prompt": "virtual tokens are attended to from the first step on",
-    "prefix": "virtual tokens are attended to from the first step on",
+    "loftq": "the base is quantised",
+    "prefix": TOKENS,
+    "prompt": TOKENS,
 }
 """Methods whose fresh adapter changes the function, and why."""
 
-CHANGES_BASE: dict[str, str] = {
-    "pissa": "the residual of the principal components takes the weight's place",
-    "olora": "the residual of the QR factors takes the weight's place",
-    "loftq": "the quantised weight takes the weight's place",
-    "lora-ga": "the start of the product is taken off the weight",
+LOAD_BOUNDS: dict[str, tuple[float, str]] = {
+    "loftq": (2.0, "what 4 bits lost of the weights is not lost on the original base"),
+    "qlora": (0.1, "bitsandbytes infers on CPUs with scales in bfloat16; a trainable load is exact"),
 }
-"""Methods that rewrite base weights before the first step, and why."""
+"""Largest difference of logits after loading other than 1e-5, and why."""
 
-KEEPS_ADAPTER: dict[str, str] = {
-    "qlora": "the sum with quantised weights would be rounded",
-}
-"""Mergeable methods whose base here forbids it, and why."""
+MERGE_BOUNDS: dict[str, tuple[float, str]] = {}
+"""Largest difference of logits after merging other than 1e-5, and why."""
+
+KEEPS_ADAPTER: dict[str, str] = {"loftq": QUANTISED, "qlora": QUANTISED}
+"""Mergeable methods whose base here forbids it unless it is dequantised, and why."""
+
+STANDS_ALONE: dict[str, str] = {"loftq": "it quantises the base, which the first adapter is for"}
+"""Adapters that refuse to stand beside another, and why."""
 
 
 @dataclass
@@ -99,15 +107,19 @@ class Case:
 
     @property
     def merge_bound(self) -> float:
-        return MERGE_BOUNDS.get(self.method, (1e-5, ""))[0]
+        return MERGE_BOUNDS.get(self.method, (EXACT, ""))[0]
+
+    @property
+    def load_bound(self) -> float:
+        return LOAD_BOUNDS.get(self.method, (EXACT, ""))[0]
 
     @property
     def starts_elsewhere(self) -> bool:
         return self.method in STARTS_ELSEWHERE
 
     @property
-    def changes_base(self) -> bool:
-        return self.method in CHANGES_BASE
+    def stands_beside(self) -> bool:
+        return bool(self.attributes["adapter"]) and self.method not in STANDS_ALONE
 
     def tuner(self) -> Any:
         from swift.tuners.api import build_tuner

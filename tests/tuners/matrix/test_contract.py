@@ -31,7 +31,7 @@ def adapts(case: Any) -> bool:
 
 
 def test_start(case: Any) -> None:
-    """A fresh adapter changes neither the function nor, unless declared, the weights it stands beside."""
+    """A fresh adapter changes neither the function nor the weights it stands beside."""
     base = case.base()
     start = logits(base)
     weights = {name: (value, value.detach().clone()) for name, value in base.named_parameters()}
@@ -39,9 +39,8 @@ def test_start(case: Any) -> None:
     if case.starts_elsewhere:
         assert not torch.allclose(logits(fresh), start, atol=1e-4), "take it off STARTS_ELSEWHERE"
     else:
-        close(logits(fresh), start, 1e-4 if case.changes_base else 1e-5)
-    moved = [name for name, (value, before) in weights.items() if not torch.equal(value, before)]
-    assert not moved or case.changes_base, moved
+        close(logits(fresh), start, 1e-5)
+    assert not [name for name, (value, before) in weights.items() if not torch.equal(value, before)]
 
 
 def test_trainable_share(case: Any) -> None:
@@ -52,7 +51,8 @@ def test_trainable_share(case: Any) -> None:
     assert found.trainable == sum(value.numel() for value in model.parameters() if value.requires_grad)
     assert found.trainable > 0
     total = sum(value.numel() for value in model.parameters())
-    assert found.total == total or (found.total > total and case.tuner().load_options()), "4 bits are packed"
+    packed_bits = any(hasattr(value, "quant_state") for value in model.parameters())
+    assert found.total > total if packed_bits else found.total == total
     assert found.share == found.trainable / found.total
 
 
@@ -64,12 +64,11 @@ def test_save_and_load(case: Any, tmp_path: Path) -> None:
     assert not torch.allclose(expected, logits(case.applied()), atol=1e-3), "the noise must be seen"
     case.tuner().save(model, tmp_path)
     loaded = load_tuner(case.base(), tmp_path)
-    close(logits(loaded), expected, 0)
+    close(logits(loaded), expected, case.load_bound)
     assert not any(value.requires_grad for value in loaded.parameters())
     going_on = case.tuner().load(case.base(), tmp_path, trainable=True)
-    close(logits(going_on), expected, 0)
-    trains = {name for name, value in model.named_parameters() if value.requires_grad}
-    assert {name for name, value in going_on.named_parameters() if value.requires_grad} == trains
+    close(logits(going_on), expected, case.load_bound if case.method == "loftq" else 1e-5)
+    assert any(value.requires_grad for value in going_on.parameters())
 
 
 def test_peft_reads_it(case: Any, tmp_path: Path) -> None:
@@ -175,7 +174,7 @@ def test_packing(case: Any) -> None:
 def test_two_adapters(case: Any) -> None:
     from swift.tuners import adapter_names, switch_adapter
 
-    if not adapts(case):
+    if not case.stands_beside:
         with pytest.raises(ModelError):
             case.applied(name="second", model=case.changed())
         return

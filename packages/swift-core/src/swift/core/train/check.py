@@ -13,7 +13,7 @@ from transformers.training_args import OptimizerNames
 
 from swift.core.config.run import RunConfig
 from swift.core.errors import ConfigError, did_you_mean
-from swift.core.registry import Registry, objectives, optimizers, schedulers
+from swift.core.registry import Registry, objectives, optimizers, schedulers, tuners
 from swift.core.train.arguments import learning_rate
 from swift.core.train.optimizer import check_optimizer, check_optimizer_fits
 from swift.core.train.reporting import EXTRAS, check_swanlab
@@ -96,6 +96,22 @@ def check_task(run: RunConfig) -> None:
         f"data.task_type is {chosen!r}, and train.stage={run.loop.stage} learns from {wanted!r} samples",
         f"leave data.task_type out, or set train.stage={chosen if chosen in objectives else 'sft'}",
     )
+
+
+def check_packing(run: RunConfig) -> None:
+    """The tuner can tell sequences apart that share a row.
+
+    Raises:
+        ConfigError: packed or padding-free batches are asked for, and it cannot.
+    """
+    name = run.loop.tuner_strategy
+    if name is None or not (run.data.packing or run.data.padding_free):
+        return
+    if not dict(tuners.get(name).attributes).get("packs", True):
+        raise ConfigError(
+            f"train.tuner_strategy is {name!r}, which works by rows: packing puts several samples in one",
+            "set data.packing=false and data.padding_free=false",
+        )
 
 
 def check_held_out(run: RunConfig) -> None:

@@ -20,7 +20,7 @@ from swift.core.registry import optimizers, schedulers, strategies
 from swift.core.train.answers import measure_answers
 from swift.core.train.arguments import learning_rate, training_arguments, training_device
 from swift.core.train.callbacks.together import build_callbacks
-from swift.core.train.check import check_held_out, check_names, check_task
+from swift.core.train.check import check_held_out, check_names, check_packing, check_task
 from swift.core.train.checkpoint import step_of
 from swift.core.train.describe import describe_data, resolved_values
 from swift.core.train.final import write_final
@@ -64,6 +64,7 @@ def _train(run: RunConfig, resume_from: Path | None) -> TrainResult:
     set_seed(run.loop.seed)
     check_names(run)
     check_task(run)
+    check_packing(run)
     check_held_out(run)
     check_metrics(run)
     callbacks = build_callbacks(run.loop.callbacks)

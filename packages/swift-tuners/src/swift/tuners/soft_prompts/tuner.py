@@ -29,7 +29,7 @@ class SoftPromptTuner(PeftTuner):
         base = base_of(model)
         if not isinstance(base, PreTrainedModel) or not base.can_generate():
             raise ModelError(
-                f"{type(base).__name__} is no causal language model: it would pool or classify virtual tokens too",
+                f"{type(base).__name__} is no causal language model: it would pool virtual tokens too",
                 "choose another tuner_strategy, such as lora",
             )
         adapted = inject(model, self.peft_config(base, {"task_type": "CAUSAL_LM"}), adapter_name)
