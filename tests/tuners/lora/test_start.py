@@ -156,3 +156,15 @@ def test_half_precision_keeps_the_base(
     base: Any = adapted
     after = {k.replace(".base_layer", ""): v for k, v in base.get_base_model().named_parameters()}
     assert all(torch.equal(after[key], value) for key, value in weights.items())
+
+
+def test_batches_are_handed_over_in_python(build: Any, tokens: torch.Tensor) -> None:
+    batch = {"input_ids": tokens, "labels": tokens}
+    for name in ("lora-ga", "eva"):
+        model = build()
+        names = set(model.state_dict())
+        with pytest.raises(ModelError, match="starts from training batches"):
+            apply_tuner(model, name, lora_rank=RANK)
+        assert set(model.state_dict()) == names
+        adapted = apply_tuner(model, name, lora_rank=RANK, batches=[batch, batch])
+        assert any("lora_A" in key for key, value in adapted.named_parameters() if value.requires_grad)

@@ -9,6 +9,7 @@ model = merge_tuner(load_tuner(base, "adapter"))
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -21,9 +22,11 @@ from swift.tuners.family import carried, check_known, check_new, families, famil
 from swift.tuners.llamapro.record import is_expanded
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from swift.core.protocols import Tuner
+    from swift.core.types import Batch
 
 DEFAULT_ADAPTER = "default"
 
@@ -57,7 +60,13 @@ def build_tuner(tuner: str, **settings: Any) -> Tuner:
 
 
 def apply_tuner(
-    model: nn.Module, tuner: str = "lora", *, adapter_name: str = DEFAULT_ADAPTER, **settings: Any
+    model: nn.Module,
+    tuner: str = "lora",
+    *,
+    adapter_name: str = DEFAULT_ADAPTER,
+    batches: Sequence[Batch] = (),
+    loss: Callable[[nn.Module, Batch], torch.Tensor] | None = None,
+    **settings: Any,
 ) -> nn.Module:
     """Make exactly the parameters of a tuner trainable.
 
@@ -68,14 +77,34 @@ def apply_tuner(
         model: any torch module; changed in place, and wrapped by some tuners.
         tuner: a registered name (full, lora, ...).
         adapter_name: what the adapter is called on this model.
+        batches: what lora-ga and eva start from: keyword arguments of the model, labels included.
+        loss: mean loss of a batch; default: the model's own.
         settings: the tuner's keys, such as lora_rank=16.
 
     Raises:
         RegistryError: no tuner of that name.
         ConfigError: a setting that does not exist or does not fit.
-        ModelError: the tuner cannot work on this model, or the name is taken.
+        ModelError: the tuner cannot work on this model, the name is taken, or batches are missing.
     """
     chosen = build_tuner(tuner, **settings)
+    wanted = getattr(chosen, "batches_wanted", int)()
+    if wanted and not batches:
+        raise ModelError(
+            f"tuner {tuner!r} starts from training batches, and none are given",
+            f"pass batches=[...], such as {wanted} of them",
+        )
+    adapted = _apply(model, tuner, chosen, adapter_name)
+    if wanted:
+        chosen.initialize(adapted, batches, loss or _own_loss)
+    return adapted
+
+
+def _own_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    value: torch.Tensor = model(**batch).loss
+    return value
+
+
+def _apply(model: nn.Module, tuner: str, chosen: Tuner, adapter_name: str) -> nn.Module:
     if adapter_name == DEFAULT_ADAPTER and family_of(model) is None:
         return chosen.apply(model)
     if "adapter_name" not in inspect.signature(chosen.apply).parameters:
