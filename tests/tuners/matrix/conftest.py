@@ -60,6 +60,9 @@ RATES: dict[str, float] = {"full": 5e-3}
 QUANTISED = "the sum with quantised weights would be rounded"
 TOKENS = "virtual tokens stand before the input from the start"
 
+SEEN = torch.randint(0, 2000, (8, 16), generator=torch.Generator().manual_seed(9))
+"""The batch that data-driven methods start from."""
+
 STARTS_ELSEWHERE: dict[str, str] = {
     "loftq": "the base is quantised",
     "prefix": TOKENS,
@@ -69,7 +72,7 @@ STARTS_ELSEWHERE: dict[str, str] = {
 
 LOAD_BOUNDS: dict[str, tuple[float, str]] = {
     "loftq": (2.0, "what 4 bits lost of the weights is not lost on the original base"),
-    "qlora": (0.1, "bitsandbytes infers on CPUs with scales in bfloat16; a trainable load is exact"),
+    "qlora": (1.0, "bitsandbytes infers on CPUs with bfloat16 scales, so that a router may choose otherwise"),
 }
 """Largest difference of logits after loading other than 1e-5, and why."""
 
@@ -140,9 +143,11 @@ class Case:
         """The method on a fresh base, or as a further adapter on a model."""
         from swift.tuners import apply_tuner
 
-        extra = {} if name is None else {"adapter_name": name}
+        options: dict[str, Any] = {**self.settings, "batches": [{"input_ids": SEEN, "labels": SEEN}]}
+        if name is not None:
+            options["adapter_name"] = name
         torch.manual_seed(1)
-        return apply_tuner(model or self.base(), self.method, **extra, **self.settings)
+        return apply_tuner(model or self.base(), self.method, **options)
 
     def changed(self, name: str | None = None, model: nn.Module | None = None, seed: int = 2) -> nn.Module:
         """As if trained: noise on all that trains."""

@@ -67,7 +67,8 @@ def test_save_and_load(case: Any, tmp_path: Path) -> None:
     close(logits(loaded), expected, case.load_bound)
     assert not any(value.requires_grad for value in loaded.parameters())
     going_on = case.tuner().load(case.base(), tmp_path, trainable=True)
-    close(logits(going_on), expected, case.load_bound if case.method == "loftq" else 1e-5)
+    # To train on, weights in 4 bits are not repacked; loftq's adapter is on the original base all the same.
+    close(logits(going_on), expected, 1e-5 if case.method == "qlora" else case.load_bound)
     assert any(value.requires_grad for value in going_on.parameters())
 
 
@@ -81,7 +82,7 @@ def test_peft_reads_it(case: Any, tmp_path: Path) -> None:
     theirs = peft.PeftModel.from_pretrained(case.base(), str(tmp_path))
     found = logits(model)
     # Before them peft leaves the virtual tokens' own logits.
-    close(logits(theirs)[:, -found.shape[1] :], found, 1e-5 if case.starts_elsewhere else 0)
+    close(logits(theirs)[:, -found.shape[1] :], found, case.load_bound)
 
 
 def test_merge(case: Any) -> None:
