@@ -50,7 +50,8 @@ def fusible(layer: Any) -> str | None:
 
 def hooked(module: nn.Module) -> bool:
     """Whether a module does more than multiply when it is called, which would be passed by."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    watchers = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+    return any(watchers) or hasattr(module, "_hf_hook")  # accelerate moves weights to and fro
 
 
 def run_fused(layer: Any, adapter: str, x: torch.Tensor, weight: Any, bias: Any) -> torch.Tensor:
