@@ -100,7 +100,7 @@ def test_keeps_less_than_autograd(adapter_dtype):
     given = tensors(torch.bfloat16, adapter_dtype, shape=(4, 64, 128))
     kept = {}
     for way in ("fused", "reference"):
-        sizes = {}
+        sizes: dict[int, int] = {}
 
         def pack(tensor, sizes=sizes):
             sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
@@ -120,4 +120,4 @@ def test_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="weight trains"):
         lora_linear(x, weight.requires_grad_(), bias, a, b, SCALE)
     with pytest.raises(ValueError, match="implementation is 'magic'"):
-        lora_linear(x, weight, bias, a, b, SCALE, implementation="magic")
+        lora_linear(x, weight, bias, a, b, SCALE, implementation="magic")  # type: ignore[arg-type]
