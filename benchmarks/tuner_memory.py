@@ -60,6 +60,8 @@ SHAPES: dict[str, Any] = {
 FULL_WITH = ("galore", "q-galore", "apollo", "muon", "adam-mini", "schedule-free", "adafactor", "adamw_8bit")
 """Optimisers measured with full fine-tuning."""
 
+LOW_RANK = ("galore", "q-galore", "apollo")  # measured at a quarter of the hidden width, as GaLore was
+
 QUOTED = {"lora": "~70 %", "qlora": "> 90 %", "galore": "~50 %"}
 """What people quote as the saving against full fine-tuning."""
 
@@ -183,11 +185,17 @@ def quantised(config: Any, dtype: torch.dtype, options: Any, arguments: argparse
 
 def optimizer_of(name: str, model: nn.Module, rate: float) -> Any:
     """An optimiser by the name that train.optim gives it."""
-    config = run_from_dict({"train": {"optim": name, "learning_rate": rate}}).optim
+    own = {"rank": model_width(model) // 4} if name in LOW_RANK else {}
+    config = run_from_dict({"train": {"optim": name, "learning_rate": rate, "optim_config": own}}).optim
     if name in optimizers:
         return build_optimizer(optimizers.get(name), model, config, rate)
     made, keys = transformers_optimizer(config, rate)
     return made([value for value in model.parameters() if value.requires_grad], **keys)
+
+
+def model_width(model: Any) -> int:
+    """Hidden width."""
+    return int(model.config.get_text_config().hidden_size)
 
 
 def measure(method: str, arguments: argparse.Namespace) -> Figures:
