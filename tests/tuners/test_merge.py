@@ -27,10 +27,11 @@ def trained(model_id: str, directory: Path, seed: int = 42) -> torch.Tensor:
     """Save an adapter that changes the function; the logits with it."""
     model = load_model(ModelConfig(model_id=model_id), dtype=torch.float32, device="cpu", seed=seed)
     tuner = LoraTuner(LoraConfig(lora_rank=4))
+    torch.manual_seed(seed)
     adapted = tuner.apply(model)
     for name, value in adapted.named_parameters():
         if "lora_B" in name:
-            nn.init.normal_(value, std=0.1)
+            nn.init.normal_(value, std=0.05)  # rounding grows with it, up to the bound of 1e-5 at 0.1
     tuner.save(adapted, directory)
     with torch.no_grad():
         logits: torch.Tensor = adapted.eval()(TOKENS).logits
