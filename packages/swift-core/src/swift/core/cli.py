@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -91,6 +93,8 @@ def package_group(namespace: str, help_text: str = "") -> CommandGroup:
 def run_group(group: click.Group) -> None:
     """Run a group as a program: expected errors in one or two lines, Ctrl-C with status 130."""
     quiet_loggers()
+    # Python's last collections would look through all that torch and transformers made: seconds, for nothing.
+    atexit.register(gc.freeze)
     try:
         status = group.main(standalone_mode=False)
     except click.ClickException as error:

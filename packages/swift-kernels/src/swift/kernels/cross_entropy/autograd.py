@@ -18,6 +18,7 @@ from swift.kernels.cross_entropy.plan import Plan, Scaling
 TILE_BYTES = 2**21  # larger ones leave the cache, smaller ones let threads wait for each other more often
 TILE_ROWS = 1024
 TILE_COLUMNS = (256, 4096)  # fewest and most
+VECTOR = 64  # columns
 PART_BYTES = {"cpu": 2**26, "cuda": 2**29}  # of the reference's float32 logits
 NATIVE_DTYPES = (torch.float32, torch.bfloat16)
 
@@ -114,9 +115,12 @@ def choose_native(hidden: Tensor, weight: Tensor, dtype: torch.dtype, implementa
 def default_chunk(hidden: Tensor, weight: Tensor, dtype: torch.dtype, native: bool) -> tuple[int, int]:
     """Rows and columns whose logits are in memory at once."""
     if native:
-        rows = max(1, min(len(hidden), TILE_ROWS))
+        # Parts of one size, and whole vectors of columns: products of odd sizes take up to twice as long.
+        parts = max(1, -(-len(hidden) // TILE_ROWS))
+        rows = max(1, -(-len(hidden) // parts))
         fewest, most = TILE_COLUMNS
-        return rows, min(max(TILE_BYTES // (rows * dtype.itemsize), fewest), most)
+        columns = TILE_BYTES // (rows * dtype.itemsize) // VECTOR * VECTOR
+        return rows, min(max(columns, fewest), most)
     budget = PART_BYTES.get(hidden.device.type, PART_BYTES["cpu"])
     return max(1, budget // (4 * len(weight))), len(weight)
 
