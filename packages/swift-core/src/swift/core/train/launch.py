@@ -11,6 +11,7 @@ from swift.core.config.run import RunConfig
 from swift.core.console import quiet_libraries, say
 from swift.core.data.settings import check_settings
 from swift.core.data.source import find_source
+from swift.core.imports import no_collection
 from swift.core.protocols import Strategy
 from swift.core.registry import strategies
 from swift.plugin.load import rest_sandboxes
@@ -26,7 +27,8 @@ def train(run: RunConfig) -> int:
     """
     check_data(run)
     say("loading torch and transformers")
-    from swift.core.train.record import claim_output
+    with no_collection():
+        from swift.core.train.record import claim_output
 
     if run.device.parallel_method is None:
         return train_here(run, claim_output(run))
@@ -63,8 +65,9 @@ def check_data(run: RunConfig) -> None:
 
 def train_here(run: RunConfig, resume_from: Path | None) -> int:
     """Train in this process and say how it ended."""
-    from swift.core.train.result import report_result
-    from swift.core.train.run import train_in_process
+    with no_collection():
+        from swift.core.train.result import report_result
+        from swift.core.train.run import train_in_process
 
     quiet_libraries()
     result = train_in_process(run, resume_from)
