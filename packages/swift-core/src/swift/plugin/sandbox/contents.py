@@ -25,10 +25,10 @@ def signature(value: Any, found: list[torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         found.append(value)
         return value.dtype, value.shape
-    if isinstance(value, Mapping):
-        return "{", *[(key, signature(each, found)) for key, each in value.items()]
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return "[", *[signature(each, found) for each in value]
+    if isinstance(value, (dict, Mapping)):
+        return "{", *[(key, signature(each, found)) for key, each in value.items()]
     return repr(value)  # equal numbers of different types, and 0.0 and -0.0, are not the same
 
 
