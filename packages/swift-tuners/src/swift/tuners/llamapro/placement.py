@@ -15,6 +15,7 @@ PER_LAYER = ("layer_types", "mlp_layer_types", "layers_block_type", "no_rope_lay
 LAYER_NUMBERS = ("mlp_only_layers",)
 """Keys of configurations that list layers by their numbers."""
 
+
 @dataclass(frozen=True)
 class Placement:
     """Layers of the expanded model, from the first to the last.
