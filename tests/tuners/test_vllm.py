@@ -1,4 +1,4 @@
-"""vLLM reads the adapters that are written here, also those with a start of their own. The only engine of a session."""
+"""vLLM reads the adapters that are written here, also those with a start of their own."""
 
 from __future__ import annotations
 
