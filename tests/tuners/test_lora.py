@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from swift.core.errors import ConfigError, ModelError, RegistryError
-from swift.tuners import apply_tuner, load_tuner, merge_tuner
+from swift.tuners import apply_tuner, load_tuner, merge_tuner, save_tuner
 from swift.tuners.lora.config import LoraConfig, QloraConfig
 from swift.tuners.lora.tuner import LoraTuner
 
@@ -191,11 +191,39 @@ def test_a_target_that_matches_nothing_lists_the_linear_layers() -> None:
     with pytest.raises(ModelError, match="'query' matches no layer") as error:
         apply_tuner(build("qwen3"), "lora", target_modules=["q_proj", "query"])
     assert "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in error.value.remedy
+    with pytest.raises(ModelError, match="modules_to_save: 'zzz' matches no layer") as error:
+        apply_tuner(build("qwen3"), "lora", modules_to_save=["lm_head", "zzz"])
+    assert "embed_tokens" in error.value.remedy and "0" not in error.value.remedy
 
 
 def test_a_target_that_cannot_be_adapted_is_refused() -> None:
     with pytest.raises(ModelError, match="cannot go on"):
         apply_tuner(build("qwen3"), "lora", target_modules="input_layernorm")
+
+
+def test_an_adapter_for_other_layers_names_the_layer_and_the_remedy(tmp_path: Path) -> None:
+    plain = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    save_tuner(
+        apply_tuner(plain, "lora", lora_rank=2), tmp_path
+    )  # its targets, 0 and 2, are blocks of a model
+    with pytest.raises(ModelError, match=r"Target module Qwen3DecoderLayer is not supported") as error:
+        load_tuner(build("qwen3"), tmp_path)
+    assert "\n" not in error.value.problem
+    assert "the base it was trained on" in error.value.remedy
+
+
+def test_a_folder_that_is_none_is_neither_read_nor_written(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere' is not a folder"):
+        load_tuner(build("qwen3"), tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match=r"file' cannot be written"):
+        save_tuner(apply_tuner(build("qwen3"), "lora"), tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a/b"])
+def test_a_name_that_would_be_a_path_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match="is no name"):
+        apply_tuner(build("qwen3"), "lora", adapter_name=name)
 
 
 def test_a_rank_above_the_smaller_dimension_is_refused() -> None:

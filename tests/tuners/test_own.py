@@ -115,6 +115,19 @@ def test_two_methods_and_names_on_one_model() -> None:
     assert set(model.state_dict()) == set(tiny().state_dict())
 
 
+def test_adapters_of_ours_and_of_peft_do_not_mix(tmp_path: Path) -> None:
+    lora = apply_tuner(tiny(), "lora", lora_rank=4)
+    save_tuner(lora, tmp_path / "lora")
+    with pytest.raises(ModelError, match="of another kind: default"):
+        apply_tuner(lora, "reft", adapter_name="edit", reft_rank=4)
+    assert not carries_own(lora)
+    edited = apply_tuner(tiny(), "reft", reft_rank=4)
+    with pytest.raises(ModelError, match="of another kind: default"):
+        apply_tuner(edited, "lora", adapter_name="second")
+    with pytest.raises(ModelError, match="of another kind: default"):
+        load_tuner(edited, tmp_path / "lora", adapter_name="second")
+
+
 def test_a_classifier_trains_its_head_and_keeps_it(tmp_path: Path) -> None:
     config = tiny().config
     config.num_labels = 3

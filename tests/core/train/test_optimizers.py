@@ -197,6 +197,8 @@ def test_mistakes_are_found_before_anything_is_loaded() -> None:
         checked(optim="fixed", adam_beta1=0.8)
     with pytest.raises(PluginError, match=r"does not take the arguments .*'rank'"):
         checked(optim="fixed", optim_config={"rank": 4})
+    with pytest.raises(PluginError, match=r"does not take the arguments \{[^}]*'rnk': 4\}"):
+        checked(optim="galore", optim_config={"rnk": 4})
     with pytest.raises(ConfigError, match=r"'adagrad' .* has the name of one of transformers"):
         checked(optim="adagrad")
     with pytest.raises(

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from swift.core.config.run import run_from_dict
-from swift.core.errors import CheckpointError
+from swift.core.errors import CheckpointError, ConfigError
 from swift.core.train import checkpoint
 from swift.core.train.record import claim_output
 from swift.core.train.run import train_in_process
@@ -199,6 +199,18 @@ def test_an_occupied_folder_is_refused_and_untouched(sections: Sections, tmp_pat
     (output / "mine.txt").write_text("keep")
     assert claim_output(run_from_dict(changed(sections, train={"overwrite_output_dir": True}))) is None
     assert [path.name for path in output.iterdir()] == ["mine.txt"]
+
+
+def test_a_run_that_failed_before_its_first_step_occupies_nothing(sections: Sections) -> None:
+    run = run_from_dict(changed(sections, train={"optim_config": {"rank": 0}, "optim": "galore"}))
+    output = Path(run.checkpoint.output_dir)
+    with pytest.raises(ConfigError, match="rank of galore is 0"):
+        train_in_process(run)
+    assert json.loads((output / "run.json").read_text())["status"] == "failed"
+    assert claim_output(run) is None
+    (output / "metrics.jsonl").touch()
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        claim_output(run)
 
 
 def test_a_checkpoint_of_elsewhere_does_not_mix_with_another_run(sections: Sections, tmp_path: Path) -> None:

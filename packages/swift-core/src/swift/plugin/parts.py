@@ -42,7 +42,7 @@ def build_component(kind: str, component: Component, config: Mapping[str, Any], 
         raise
     except RAISED_BY_PLUGINS as error:
         raise PluginError(
-            f"{component.described(kind)} cannot be built with {dict(config)}: {in_one_line(error)}",
+            f"{component.described(kind)} cannot be built with {_readable(config)}: {in_one_line(error)}",
             "correct its arguments or its constructor",
         ) from error
 
@@ -61,6 +61,12 @@ def takes(target: Callable[..., Any], name: str) -> bool:
     if parameters is None or name in parameters:
         return True
     return any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+def _readable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as an error shows them: what YAML can hold, not the model that a run adds."""
+    plain = (str, int, float, bool, list, tuple, dict, type(None))
+    return {key: value for key, value in config.items() if isinstance(value, plain)}
 
 
 def _check_named(kind: str, component: Component, target: Any, config: Mapping[str, Any]) -> None:
@@ -91,6 +97,6 @@ def check_arguments(
         signature.bind(*given, **config)
     except TypeError as error:
         raise PluginError(
-            f"{component.described(kind)} does not take the arguments {dict(config)}: {error}",
+            f"{component.described(kind)} does not take the arguments {_readable(config)}: {error}",
             f"its signature: {component.name}{signature}",
         ) from None

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from swift.core.errors import ConfigError, ModelError
 from swift.core.registry import tuners
 from swift.tuners.adapters import ADAPTER_CONFIG
-from swift.tuners.family import carried, check_known, check_new, families, family_of
+from swift.tuners.family import carried, check_known, check_new, check_same, families, family_of
 from swift.tuners.llamapro.record import is_expanded
 
 if TYPE_CHECKING:
@@ -113,6 +113,9 @@ def _apply(model: nn.Module, tuner: str, chosen: Tuner, adapter_name: str) -> nn
             "apply it to a model without adapters, without adapter_name",
         )
     check_new(model, adapter_name)
+    for family in families():
+        if family.makes(chosen):
+            check_same(model, family)
     return cast("NamedAdapters", chosen).apply(model, adapter_name)
 
 
@@ -123,10 +126,12 @@ def save_tuner(model: nn.Module, directory: str | Path) -> None:
         ModelError: it cannot be written.
     """
     family = family_of(model)
-    if family is None:
-        build_tuner("full").save(model, Path(directory))
-    else:
-        family.save(model, Path(directory))
+    save = build_tuner("full").save if family is None else family.save
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        save(model, Path(directory))
+    except OSError as error:
+        raise ModelError(f"{str(directory)!r} cannot be written: {error}", "choose another folder") from error
 
 
 def load_tuner(
@@ -147,9 +152,14 @@ def load_tuner(
         ModelError: nothing to load there, or the weights do not fit this model.
     """
     directory = Path(directory)
+    if not directory.is_dir():
+        raise ModelError(
+            f"{str(directory)!r} is not a folder", "name one that save_tuner or peft has written"
+        )
     for family in families():
         if family.recognises(directory):
             check_new(model, adapter_name)
+            check_same(model, family)
             return family.load(model, directory, trainable=trainable, name=adapter_name)
     if (directory / ADAPTER_CONFIG).is_file():
         raise ModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,12 +11,19 @@ from swift.core.errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
+    from swift.core.protocols import Tuner
+
+NAME = re.compile(r"[\w-]+")
+
 
 class Family(Protocol):
     """What one kind of adapters can do; implemented by a module of functions."""
 
     def carries(self, model: nn.Module) -> bool:
         """Whether the model has adapters of this kind."""
+
+    def makes(self, tuner: Tuner) -> bool:
+        """Whether the tuner adds adapters of this kind."""
 
     def recognises(self, directory: Path) -> bool:
         """Whether the folder holds an adapter of this kind."""
@@ -86,10 +94,25 @@ def check_new(model: nn.Module, name: str) -> None:
     Raises:
         ModelError: it is taken, or no name.
     """
-    if not name or "." in name:
+    if not NAME.fullmatch(name):  # a part of module names, and of peft's file names
         raise ModelError(f"adapter_name {name!r} is no name", "use letters, digits, - and _")
     family = family_of(model)
     if family is not None and name in family.names(model):
         raise ModelError(
             f"the model carries an adapter {name!r} already", "give the new one another adapter_name"
+        )
+
+
+def check_same(model: nn.Module, family: Family) -> None:
+    """Refuse a second kind of adapters, which switching, saving and merging would not reach.
+
+    Raises:
+        ModelError: the model carries adapters of the other kind.
+    """
+    there = family_of(model)
+    if there is not None and there is not family:
+        raise ModelError(
+            f"the model carries adapters of another kind: {', '.join(there.names(model))}",
+            "adapters beside each other are all of peft's methods, or all of ours (adapter, reft); "
+            "merge_tuner(model) first, where the method can be merged",
         )

@@ -7,15 +7,21 @@ from pathlib import Path
 from torch import nn
 
 from swift.core.errors import ModelError
+from swift.core.protocols import Tuner
 from swift.tuners.adapters import OWN_CONFIG
 from swift.tuners.own.carried import active_adapter, adapter_names, carries_own
 from swift.tuners.own.carried import switch as switch_own
-from swift.tuners.own.tuner import DEFAULT, load_own, own_tuner
+from swift.tuners.own.tuner import DEFAULT, OwnTuner, load_own, own_tuner
 
 
 def carries(model: nn.Module) -> bool:
     """Whether layers of ours stand in the place of the model's."""
     return carries_own(model)
+
+
+def makes(tuner: Tuner) -> bool:
+    """Whether the tuner adds adapters of this kind."""
+    return isinstance(tuner, OwnTuner)
 
 
 def recognises(directory: Path) -> bool:

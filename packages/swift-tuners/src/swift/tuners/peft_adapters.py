@@ -13,9 +13,11 @@ import peft
 from torch import nn
 
 from swift.core.errors import ModelError
+from swift.core.protocols import Tuner
 from swift.tuners.adapters import ADAPTER_CONFIG
 from swift.tuners.peft_tuner import (
     DEFAULT,
+    PeftTuner,
     is_merged,
     load_peft,
     merge_peft,
@@ -29,6 +31,11 @@ from swift.tuners.peft_tuner import (
 def carries(model: nn.Module) -> bool:
     """Whether peft put adapters on it."""
     return isinstance(model, peft.PeftModel)
+
+
+def makes(tuner: Tuner) -> bool:
+    """Whether the tuner adds adapters of this kind."""
+    return isinstance(tuner, PeftTuner)
 
 
 def recognises(directory: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -23,7 +24,7 @@ from swift.tuners.dequantize import dequantised, is_quantised_layer
 from swift.tuners.lora.start import has_start, saved_form
 from swift.tuners.mismatch import refuse_mismatch, shapes
 from swift.tuners.soft_prompts.model import wrap
-from swift.tuners.targets import resolve_targets
+from swift.tuners.targets import check_saved, resolve_targets
 from swift.tuners.tied import name_tied_head
 
 DEFAULT = "default"  # the name that peft gives to an only adapter
@@ -68,6 +69,7 @@ class PeftTuner(Tuner, ABC):
             ModelError: a target matches nothing or cannot be adapted, or a setting does not fit the model.
         """
         base = base_of(model)
+        check_saved(base, self.config.modules_to_save)
         classifier = classifier_layers(base)  # new, so that it has to train as a whole
         common = {
             "task_type": _task_type(base, classifier),
@@ -295,7 +297,8 @@ def inject(model: nn.Module, config: peft.PeftConfig, name: str = DEFAULT) -> pe
     own_name = (
         base_of(model).__dict__.get("name_or_path") or None
     )  # peft records this one, with a warning if it differs
-    base = own_name or config.base_model_name_or_path
+    trained_on = config.base_model_name_or_path
+    base = own_name or trained_on
     config.base_model_name_or_path = own_name
     try:
         if isinstance(model, peft.PeftModel):
@@ -307,7 +310,13 @@ def inject(model: nn.Module, config: peft.PeftConfig, name: str = DEFAULT) -> pe
             adapted = wrap(model, config, name)
     except (ValueError, TypeError, ImportError) as error:  # layers of a kind that peft cannot adapt
         _take_back(model, name)
-        raise ModelError(f"the adapter cannot go on {type(base_of(model)).__name__}: {error}") from error
+        reason = re.sub(r"\(\n.*\n\)", "", str(error), flags=re.DOTALL)  # peft prints modules in full
+        raise ModelError(
+            f"the adapter cannot go on {type(base_of(model)).__name__}: {reason}",
+            f"load it on the base it was trained on, {trained_on!r}"
+            if trained_on
+            else "choose other target_modules or another method, or load it on the base it was trained on",
+        ) from error
     keep_classifier_whole(adapted)
     # A folder is found again from any working directory.
     config.base_model_name_or_path = str(Path(base).resolve()) if base and Path(base).is_dir() else base

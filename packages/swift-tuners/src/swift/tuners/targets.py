@@ -64,6 +64,24 @@ def resolve_targets(model: nn.Module, targets: Sequence[str]) -> list[str]:
     return list(targets)
 
 
+def check_saved(model: nn.Module, names: Sequence[str]) -> None:
+    """Layers that are to train in full beside the adapter are there.
+
+    Raises:
+        ModelError: a name of modules_to_save matches no layer.
+    """
+    there = [name for name, _ in base_layers(model)]
+    for wanted in names:
+        if not any(_matches(name, wanted) for name in there):
+            layers = sorted(
+                {_last(name) for name, layer in base_layers(model) if list(layer.parameters(recurse=False))}
+            )
+            raise ModelError(
+                f"modules_to_save: {wanted!r} matches no layer of {type(model).__name__}",
+                f"layers with weights there are: {', '.join(layers)}",
+            )
+
+
 def chosen_layers(model: nn.Module, targets: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
     """Name and module of every layer of the base that resolved targets mean."""
     for name, module in base_layers(model):

@@ -95,7 +95,19 @@ def claim_output(run: RunConfig) -> Path | None:
 
 
 def _is_occupied(output: Path) -> bool:
-    return (output / RUN_FILE).exists() or bool(checkpoint.checkpoints(output))
+    return bool(checkpoint.checkpoints(output)) or (
+        (output / RUN_FILE).exists() and not _came_to_nothing(output)
+    )
+
+
+def _came_to_nothing(output: Path) -> bool:
+    """Whether the folder's run failed before its first step, so that only its record is there."""
+    try:
+        record = json.loads((output / RUN_FILE).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    nothing = isinstance(record, dict) and record.get("status") == "failed" and record.get("steps") == 0
+    return nothing and not any((output / name).exists() for name in (METRICS_FILE, *FOLDERS))
 
 
 def _make_way(output: Path, overwrite: bool) -> None:
