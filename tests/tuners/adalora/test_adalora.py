@@ -120,6 +120,20 @@ def test_a_resumed_run_goes_on_to_the_same_weights(saved_at: int, tmp_path: Path
         assert torch.equal(value, expected[name]), name
 
 
+@pytest.mark.parametrize("steps", [11, 12, 20])
+def test_a_finished_run_goes_on_longer_with_its_ranks(steps: int, tmp_path: Path) -> None:
+    short = start()
+    short.train(10)
+    kept = triplets(short.model)
+    short.tuner.save(short.model, tmp_path)
+    longer = start(steps=steps)
+    assert longer.tuner.restore(longer.model, tmp_path)
+    longer.callback.load_state_dict(short.callback.state_dict())
+    longer.taken = 10
+    assert len(longer.train(steps)) == steps - 10
+    assert triplets(longer.model) == kept
+
+
 def test_saved_loaded_and_merged(tmp_path: Path) -> None:
     run = start()
     run.train(10)

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from swift.core.errors import ModelError
-from swift.tuners import apply_tuner, save_tuner
-from swift.tuners.lora.config import LoraGaConfig
+from swift.tuners import apply_tuner, load_tuner, save_tuner
+from swift.tuners.lora.activations import EvaTuner
+from swift.tuners.lora.config import EvaConfig, LoraGaConfig
 from swift.tuners.lora.gradient import gradient_start, mean_gradients
 from swift.tuners.lora.start import saved_form
 
@@ -115,6 +116,41 @@ def test_eva_gives_rank_to_layers_that_vary(build: Any, apply: Any, tmp_path: Pa
     assert sum(ranks) <= RANK * 14
     saved = json.loads((tmp_path / "adapter_config.json").read_text())
     assert saved["rank_pattern"]
+
+
+def test_eva_without_rank_for_a_layer_is_loaded_again(
+    build: Any, tokens: torch.Tensor, logits: Callable[[nn.Module], torch.Tensor], tmp_path: Path
+) -> None:
+    """Most directions of some layers explain less than those of others, so that those keep none."""
+    model = build(num_hidden_layers=4)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("layers.1.mlp.gate_proj.weight"):
+                weight.normal_(std=5.0)  # its neurons, the inputs of down_proj, vary in few directions
+    base = {key: value.clone() for key, value in model.state_dict().items()}
+    batch = {"input_ids": tokens, "labels": tokens}
+    adapted = apply_tuner(model, "eva", lora_rank=1, eva_rho=6.0, eva_batches=2, batches=[batch, batch])
+    found = factors(adapted, tmp_path)
+    assert 0 < 20 <= len(found) < 28, "peft shortens the names of so many targets"
+    for name, value in adapted.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(value, std=0.1)
+    save_tuner(adapted, tmp_path)
+    again = build(num_hidden_layers=4)
+    again.load_state_dict(base)
+    assert torch.equal(logits(load_tuner(again, tmp_path)), logits(adapted))
+    resumed: Any = apply_tuner(build(num_hidden_layers=4), "lora", lora_rank=1)
+    resumed.get_base_model().load_state_dict(
+        {_beside_lora(resumed, key): value for key, value in base.items()}, strict=False
+    )
+    assert EvaTuner(EvaConfig(lora_rank=1)).restore(resumed, tmp_path)
+    assert torch.equal(logits(resumed), logits(adapted))
+
+
+def _beside_lora(adapted: Any, key: str) -> str:
+    layer, _, last = key.rpartition(".")
+    module = adapted.get_base_model().get_submodule(layer)
+    return f"{layer}.base_layer.{last}" if hasattr(module, "base_layer") else key
 
 
 def test_eva_without_enough_tokens_says_so(build: Any, apply: Any) -> None:

@@ -25,6 +25,7 @@ class RankAllocation(Callback):
     def __init__(self, config: AdaloraConfig) -> None:
         self.config = config
         self.trainer: Trainer | None = None
+        self._settled = False  # before a checkpoint: then a longer run leaves the ranks as they are
 
     def attach(self, trainer: Trainer) -> None:
         """Remember the trainer."""
@@ -54,7 +55,13 @@ class RankAllocation(Callback):
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The weights have moved, and their gradients are still there."""
-        self._adapted.base_model.update_and_allocate(state.global_step + 1)
+        base: Any = self._adapted.base_model
+        if self._settled:
+            base.rankallocator.mask_using_rank_pattern(
+                base.model, self._adapted.active_peft_config.rank_pattern
+            )
+        else:
+            base.update_and_allocate(state.global_step + 1)
 
     def state_dict(self) -> dict[str, Any]:
         """What is known of each weight's importance, and which triplets are left."""
@@ -70,3 +77,4 @@ class RankAllocation(Callback):
             setattr(allocator, key, {name: value.to(device) for name, value in state[key].items()})
         allocator.ipt = dict(allocator.exp_avg_ipt)  # computed anew at each step; says which names are known
         self._adapted.active_peft_config.rank_pattern = state["rank_pattern"]
+        self._settled = bool(state["rank_pattern"]) and not state["exp_avg_ipt"]  # peft forgets it at the end

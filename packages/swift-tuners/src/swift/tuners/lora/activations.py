@@ -18,6 +18,8 @@ from swift.tuners.lora.config import EvaConfig
 from swift.tuners.lora.tuner import LoraTuner
 from swift.tuners.peft_tuner import fill, peft_model, saved_config, saved_weights
 
+PREFIX = "base_model.model."
+
 
 class EvaTuner(LoraTuner):
     """A = the inputs' first right singular vectors; layers that vary more get more rank; B = 0."""
@@ -62,7 +64,10 @@ class EvaTuner(LoraTuner):
             gather_distributed_inputs=False,
             show_progress_bar=False,
         )
-        peft.initialize_lora_eva_weights(adapted, eva_state_dict=from_first(directions), adapter_name=name)
+        directions = from_first(directions)
+        without = [layer.replace(PREFIX, "") for layer, value in directions.items() if not len(value)]
+        peft.initialize_lora_eva_weights(adapted, eva_state_dict=directions, adapter_name=name)
+        _leave_out(adapted.peft_config[name], without)
         for value in adapted.parameters():
             if value.requires_grad and value.dtype in (torch.bfloat16, torch.float16):
                 value.data = value.data.float()  # where the rank changed, peft made them like the base
@@ -82,6 +87,12 @@ class EvaTuner(LoraTuner):
         adapted.set_adapter(name)
         fill(adapted, saved_weights(directory), directory)
         return True
+
+
+def _leave_out(config: Any, layers: Sequence[str]) -> None:
+    """Targets that got rank 0: peft takes their adapters off, and may still count them as targets."""
+    if layers:
+        config.exclude_modules = [*(config.exclude_modules or []), *layers]
 
 
 def _tokens(batch: Batch) -> int:
