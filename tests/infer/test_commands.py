@@ -148,7 +148,7 @@ def test_an_adapter_brings_its_base(tmp_path: Path, tiny_model_dir: Path) -> Non
         assert not torch.allclose(model(ids).logits, plain(ids).logits)
     assert isinstance(model.base_model.model.model.layers[0].self_attn.q_proj, LoraLayer)
     assert model.base_model.model.model.layers[0].self_attn.q_proj.merged  # serving pays no extra products
-    with pytest.raises(ModelError, match=r"holds no adapter_config\.json"):
+    with pytest.raises(ModelError, match=r"holds no adapter \(adapter_config\.json"):
         load_infer_run(None, [f"model.adapter={tiny_model_dir}"])
 
 

@@ -131,7 +131,7 @@ def test_list_shows_every_registered_name(capsys: pytest.CaptureFixture[str]) ->
     assert lora["package"] == "swift-tuners"
     assert lora["trust"] == "trusted"
     assert "lora_rank=8, " in lora["signature"]
-    assert "arXiv 2106.09685" in lora["summary"]
+    assert "low-rank" in lora["summary"]
 
 
 def test_list_shows_plugins(losses: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ def test_a_committed_checkpoint_is_whole_and_leaves_no_staging(tmp_path: Path) -
     folder = made(tmp_path, 3)
     checkpoint.check(folder)
     assert checkpoint.step_of(folder) == 3
-    assert not any((tmp_path / checkpoint.STAGING).iterdir())
+    assert not (tmp_path / checkpoint.STAGING).exists()
 
 
 def test_committing_again_replaces(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from swift.core.errors import ConfigError
 from swift.tuners.optimizers.by_parameter import ByParameter, Group
 from swift.tuners.optimizers.settings import adam_settings
 
-QUERY_KEY = ("q_proj", "k_proj")
+QUERY_KEY = {"q_proj", "k_proj"}
 """Last names of layers whose rows belong to heads."""
 
 
@@ -86,7 +86,7 @@ def _block(model: nn.Module, module: nn.Module, key: str, parameter: Tensor) -> 
         return "element", 0
     if isinstance(module, Conv1D):  # its weight is [inputs, outputs]
         return "column", 0
-    if not (isinstance(module, nn.Linear) and key.split(".")[-2] in QUERY_KEY):
+    if not (isinstance(module, nn.Linear) and QUERY_KEY.intersection(key.split(".")[-2:-1])):
         return "row", 0
     width = head_width(model)
     if width is None or parameter.shape[0] % width:

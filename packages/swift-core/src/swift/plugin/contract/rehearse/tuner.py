@@ -17,13 +17,14 @@ from swift.plugin.contract.rehearse.settings import component_settings
 
 
 def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
-    """It builds, something trains, what it saves restores the model, and merging keeps the function."""
+    """It builds, something trains, what it saves restores the model, and merging (where it can be) keeps the function."""
     made = Made("tuner", component, {}, component_settings("tuner", component, config))
     yield "builds", made.build
     tuned: list[nn.Module] = []
     yield "applies", lambda: _apply(made, tuned)
     yield "saves and loads", lambda: _restores(made, tuned[0])
-    yield "merges", lambda: _merges(made, tuned[0])
+    if dict(component.attributes).get("mergeable", True):
+        yield "merges", lambda: _merges(made, tuned[0])
 
 
 def _call(made: Made, method: str, *args: Any, **named: Any) -> Any:
