@@ -17,7 +17,7 @@ from swift.plugin.contract.rehearse.settings import component_settings
 
 
 def checks(component: Component, config: Mapping[str, Any]) -> Rehearsal:
-    """It builds, something trains, what it saves restores the model; merging, where it can be, changes nothing."""
+    """It builds, something trains, what it saves restores the model; merging, where it can be, is exact."""
     made = Made("tuner", component, {}, component_settings("tuner", component, config))
     yield "builds", made.build
     tuned: list[nn.Module] = []
