@@ -18,7 +18,7 @@ from swift.tuners.adapters import find_adapter
 from swift.tuners.commands.merge import command
 from swift.tuners.lora.config import LoraConfig
 from swift.tuners.lora.tuner import LoraTuner
-from swift.tuners.merge import new_folder
+from swift.tuners.merge import merge_notes, new_folder
 
 TOKENS = torch.arange(10)[None]
 
@@ -136,3 +136,17 @@ def test_an_adapter_without_a_base_asks_for_it(tmp_path: Path) -> None:
     result = merge(tmp_path / "adapter", "--output", tmp_path / "merged")
     assert isinstance(result.exception, ModelError)
     assert "name it with --model" in str(result.exception)
+
+
+def test_what_merging_changes_is_said(tmp_path: Path) -> None:
+    adapter = tmp_path / "run" / "final"
+    adapter.mkdir(parents=True)
+    config = {"peft_type": "LORA", "r": 8, "base_model_name_or_path": "tiny/qwen3"}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    assert list(merge_notes(adapter)) == list(merge_notes(adapter, "tiny/qwen3")) == []
+    (other,) = merge_notes(adapter, "tiny/llama")
+    assert "trained on tiny/qwen3, and merged into tiny/llama" in other
+    run = {"config": {"train": {"tuner_strategy": "qlora"}}}
+    (adapter.parent / "run.json").write_text(json.dumps(run))
+    (note,) = merge_notes(adapter)
+    assert "quantised" in note

@@ -136,7 +136,7 @@ def read_tensors(folder: Path) -> list[Tensor]:
 
 def method_of(config: dict[str, Any], record: dict[str, Any] | None) -> str:
     """The tuner by its registered name: as its run recorded it, else as its settings tell."""
-    if record is not None and (known := record["config"]["train"].get("tuner_strategy")):
+    if record is not None and (known := record["config"].get("train", {}).get("tuner_strategy")):
         return str(known)
     if "method" in config:
         return str(config["method"])

@@ -15,8 +15,9 @@ from swift.core.config.schema import ModelConfig
 from swift.core.errors import CheckpointError
 from swift.core.models.heads import set_padding
 from swift.core.models.load import load_config, load_model, load_processor, save_model
-from swift.tuners.adapters import adapter_head, base_model, find_adapter
+from swift.tuners.adapters import adapter_config, adapter_head, base_model, find_adapter, run_record
 from swift.tuners.api import load_tuner, merge_tuner
+from swift.tuners.info import method_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,6 +50,23 @@ def merge_adapter(
         model = cast("PreTrainedModel", merge_tuner(load_tuner(base, adapter)))
         save_model(model, processor, folder, max_shard_size)
     return output
+
+
+def merge_notes(adapter: Path, model_id: str | None = None) -> Iterator[str]:
+    """How the merged model is another one than that which trained, line by line.
+
+    Raises:
+        ModelError: the adapter's files cannot be read.
+    """
+    config = adapter_config(adapter)
+    trained_on = config.get("base_model_name_or_path")
+    if model_id and trained_on and model_id != trained_on:
+        yield f"note: the adapter was trained on {trained_on}, and merged into {model_id}"
+    if method_of(config, run_record(adapter)) == "qlora":
+        yield (
+            "note: trained beside quantised weights, and merged into those of full precision, "
+            "so that the logits differ by the quantisation"
+        )
 
 
 def _precision(config: ModelConfig, dtype: str) -> torch.dtype:

@@ -24,9 +24,12 @@ import click
 def command(source: Path, output: Path, model_id: str | None, dtype: str, max_shard_size: str) -> None:
     """Merge an adapter into its base model: a plain model folder that needs no adapter."""
     from swift.tuners.adapters import adapter_head, find_adapter
-    from swift.tuners.merge import merge_adapter
+    from swift.tuners.merge import merge_adapter, merge_notes
 
     folder = merge_adapter(source, output, model_id, dtype, max_shard_size)
+    adapter = find_adapter(source)
     click.echo(f"merged model: {folder}")
-    if adapter_head(find_adapter(source)) is None:
+    for note in merge_notes(adapter, model_id):
+        click.echo(note)
+    if adapter_head(adapter) is None:
         click.echo(f"chat with it: swift infer --model {folder}")
