@@ -26,7 +26,7 @@ CORE = {"swift-core"}
 EXPECTED: dict[str, set[str]] = {
     "swift-kernels": set(),
     "swift-core": set(),
-    "swift-tuners": CORE,
+    "swift-tuners": CORE | {"swift-kernels"},
     "swift-parallel": CORE,
     "swift-rlhf": CORE,
     "swift-mm": CORE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,16 @@ def test_two_ranks_equal_one_process(wrapper: str, tmp_path: Path) -> None:
     logits = logits_at(model, inputs, wanted)
     expected = nn.functional.cross_entropy(logits, targets, reduction="none")
     expected.mean().backward()
-    forked = multiprocessing.get_context("fork")  # importing torch twice would take longer than the test
-    ranks = [forked.Process(target=on_rank, args=(rank, wrapper, tmp_path)) for rank in (0, 1)]
+    # Not forked from here: threads that other tests have started would be missing in a rank.
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["swift.core.train.worker", "swift.core.train.run"])
+    ranks = [
+        server.Process(
+            target=runpy.run_path,
+            args=(__file__, {"ARGUMENTS": (rank, wrapper, tmp_path)}, "__main__"),
+        )
+        for rank in (0, 1)
+    ]
     for rank in ranks:
         rank.start()
     for rank in ranks:
@@ -99,3 +108,7 @@ def test_two_ranks_equal_one_process(wrapper: str, tmp_path: Path) -> None:
             assert (name in gradients) is (parameter.grad is not None)
             if parameter.grad is not None:
                 torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+if __name__ == "__main__":
+    on_rank(*ARGUMENTS)  # type: ignore[name-defined]  # noqa: F821 (given by runpy)
