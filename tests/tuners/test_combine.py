@@ -190,3 +190,10 @@ def test_one_adapter_and_an_occupied_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds something"):
         combine_adapters([first, first], first, [1, 1])
     assert "write --weights" in combined(first, first, "--weights", "a,b", "--output", tmp_path / "o").output
+
+
+def test_a_rank_above_every_layer_is_refused(tmp_path: Path) -> None:
+    folders = [saved(tmp_path / "a", 1), saved(tmp_path / "b", 2)]
+    with pytest.raises(ConfigError, match="rank is 999, and the narrowest layer"):
+        combine_adapters(folders, tmp_path / "c", [0.5, 0.5], "svd", rank=999)
+    assert not (tmp_path / "c").exists()

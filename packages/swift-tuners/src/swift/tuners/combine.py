@@ -72,6 +72,7 @@ def combine_adapters(
     tensors = [saved_weights(folder) for folder in folders]
     names = [str(source) for source in sources]
     refuse_incompatible(names, configs, tensors, same_rank=method not in ("cat", "svd"))
+    check_rank(rank, tensors)
     with new_folder(output) as folder, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         adapted = side_by_side([scaled(*pair) for pair in zip(configs, tensors, strict=True)])
@@ -81,6 +82,20 @@ def combine_adapters(
         )  # fmt: skip
         write(adapted, configs[0], widest(tensors), folder)
     return output
+
+
+def check_rank(rank: int | None, tensors: Sequence[Mapping[str, torch.Tensor]]) -> None:
+    """Refuse a rank above the smaller dimension of the narrowest layer.
+
+    Raises:
+        ConfigError: it is, so that it would add parameters but no freedom.
+    """
+    narrowest = min(max(value.shape) for each in tensors for name, value in each.items() if ".lora_" in name)
+    if rank is not None and rank > narrowest:
+        raise ConfigError(
+            f"rank is {rank}, and the narrowest layer of these adapters is {narrowest} wide",
+            f"use a rank of at most {narrowest}, or leave it out",
+        )
 
 
 def check_settings(
