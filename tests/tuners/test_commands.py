@@ -73,4 +73,5 @@ def test_the_table_has_a_line_for_each_method() -> None:
 def test_every_switch_is_a_key_of_the_configuration() -> None:
     for method in methods():
         key, _, value = method.switch.partition(": ")
-        run_from_dict({"train": {key.removeprefix("train."): yaml.safe_load(value)}})
+        name, wanted = key.removeprefix("train."), yaml.safe_load(value)
+        assert run_from_dict({"train": {name: wanted}}).to_dict()["train"][name] is not None, method.switch
