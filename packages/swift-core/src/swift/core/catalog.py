@@ -10,6 +10,8 @@ _TUNERS = (
     "llamapro", "loftq", "longlora", "lora", "lora+", "lora-ga", "oft", "olora", "pissa", "prefix",
     "prompt", "qlora", "reft", "rslora", "vera",
 )  # fmt: skip
+_ENGINES = ("lmdeploy", "remote", "sglang", "transformers", "vllm")
+_QUANTIZERS = ("awq", "bnb-int8", "bnb-nf4", "fp8", "gguf", "gptq", "int8")
 _OPTIMIZERS = (
     "adam-mini", "apollo", "galore", "muon", "q-galore", "schedule-free",
 )  # fmt: skip
@@ -19,7 +21,9 @@ PROVIDERS: dict[str, dict[str, str]] = {
     "tuner": dict.fromkeys(_TUNERS, "swift-tuners"),
     "optimizer": dict.fromkeys(_OPTIMIZERS, "swift-tuners"),
     "strategy": {"ddp": "swift-parallel"},
-    "engine": {"transformers": "swift-infer"},
+    "engine": dict.fromkeys(_ENGINES, "swift-infer"),
+    "quantizer": dict.fromkeys(_QUANTIZERS, "swift-infer"),
+    "content filter": {"sensitive_words": "swift-infer"},
     "tiny model": {"qwen2.5-vl": "swift-mm"},
     "media family": {"qwen2_5_vl": "swift-mm"},
     "reward": {"exact_match": "swift-rlhf"},
@@ -29,7 +33,12 @@ PROVIDERS: dict[str, dict[str, str]] = {
         "plan": "swift-parallel",
         "media-check": "swift-mm",
         "rlhf": "swift-rlhf",
+        "app": "swift-infer",
+        "engines": "swift-infer",
+        "eval": "swift-infer",
+        "export": "swift-infer",
         "infer": "swift-infer",
+        "sample": "swift-infer",
         "serve": "swift-infer",
     },
 }

@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from swift.core.errors import EngineError, did_you_mean
 from swift.core.types import (
     Batch,
     Conversation,
     Encoded,
+    EngineFacts,
     EngineHealth,
     GenerationRequest,
     Head,
@@ -210,6 +212,28 @@ class Engine(Protocol):
     def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]] | None = None) -> None:
         """Take new weights by parameter name; None says that shared tensors changed in place."""
         ...
+
+    def facts(self) -> EngineFacts:
+        """What this engine can do; the adapters among it change as they are loaded."""
+        return EngineFacts(shares_weights=True)
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Offer an adapter under a name from now on; one of that name is replaced.
+
+        Raises:
+            EngineError: this engine takes none, or the adapter does not fit its model; nothing changes then.
+        """
+        raise EngineError(
+            f"the engine {type(self).__name__} cannot load adapters", "merge the adapter: swift merge"
+        )
+
+    def unload_adapter(self, name: str) -> None:
+        """Stop offering an adapter; requests that run with it are finished first, or fail.
+
+        Raises:
+            EngineError: no adapter of that name.
+        """
+        raise EngineError(f"no adapter {name!r} is loaded", did_you_mean(name, self.facts().adapters))
 
     def health(self) -> EngineHealth:
         """State now; never raises."""

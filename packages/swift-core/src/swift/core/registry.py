@@ -264,6 +264,8 @@ rollouts = Registry("rollout", "swift.rollouts")
 filters = Registry("filter", "swift.filters")
 agent_formats = Registry("agent format", "swift.agent_formats")
 loss_scales = Registry("loss scale", "swift.loss_scales")
+quantizers = Registry("quantizer", "swift.quantizers")
+content_filters = Registry("content filter", "swift.content_filters")
 
 REGISTRIES: dict[str, Registry] = {
     registry.kind: registry
@@ -271,5 +273,6 @@ REGISTRIES: dict[str, Registry] = {
         objectives, tuners, strategies, engines, datasets, tiny_models, media_families,
         rewards, losses, optimizers, metrics, callbacks,
         schedulers, templates, models, rollouts, filters, agent_formats, loss_scales,
+        quantizers, content_filters,
     )
 }  # fmt: skip

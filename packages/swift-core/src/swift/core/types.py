@@ -155,34 +155,75 @@ FinishReason = Literal["stop", "length", "abort", "error"]
 
 
 @dataclass(slots=True, frozen=True)
+class Constraint:
+    """What the text of an answer must match as a whole.
+
+    Attributes:
+        kind: json_schema; json_object, for any JSON object; regex; choice, for one of several texts; grammar.
+        value: the schema as JSON text, the regular expression, a JSON list of texts, or EBNF as xgrammar
+            writes it; empty for json_object.
+    """
+
+    kind: Literal["json_schema", "json_object", "regex", "choice", "grammar"]
+    value: str = ""
+
+
+@dataclass(slots=True, frozen=True)
 class SamplingParams:
-    """How tokens are drawn. temperature 0 is greedy; top_k 0 and top_p 1 switch those filters off.
+    """How tokens are drawn. temperature 0 is greedy; top_k 0, top_p 1, min_p 0 switch those filters off.
 
     Attributes:
         max_tokens: most new tokens.
+        min_p: drop tokens less likely than this share of the likeliest one's probability.
         stop: strings that end the text (not returned).
+        stop_token_ids: tokens that end the answer beside the model's own.
         seed: makes the draw of this request repeatable whatever else runs beside it.
         logprobs: None for none, 0 for the drawn tokens', k for the k likeliest beside them.
         ignore_eos: go on to max_tokens.
+        repetition_penalty: logits of tokens in prompt or answer are divided by it where positive and
+            multiplied where negative; 1 is off (Keskar et al., "CTRL", 2019, section 4.1).
+        frequency_penalty, presence_penalty: subtracted from the logit of a token for each time, and once if
+            at all, it stands in the answer (OpenAI's API); 0 is off.
+        logit_bias: (token id, what is added to its logit).
+        constraint: what the text must match.
     """
 
     max_tokens: int = 256
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     seed: int | None = None
     logprobs: int | None = None
     ignore_eos: bool = False
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    constraint: Constraint | None = None
 
 
 @dataclass(slots=True, frozen=True)
 class GenerationRequest:
-    """One prompt. Token ids go in and come out: text is never tokenised twice."""
+    """One prompt. Token ids go in and come out: text is never tokenised twice.
+
+    Attributes:
+        prompt_ids: with one placeholder token for each image, as the chat template writes it.
+        adapter: name of a loaded adapter; None for the model itself.
+        images: encoded files (PNG, JPEG, ...) in the order of their placeholders.
+        messages, tools: the chat that the ids were made of; what engines read that have a tokenizer of
+            their own (EngineFacts.reads). None for a plain text.
+    """
 
     request_id: str
     prompt_ids: tuple[int, ...]
     sampling: SamplingParams = SamplingParams()
+    adapter: str | None = None
+    images: tuple[bytes, ...] = ()
+    messages: tuple[Message, ...] | None = None
+    tools: tuple[dict[str, Any], ...] | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -197,6 +238,8 @@ class TokenDelta:
         top_logprobs: for each new token the likeliest alternatives as {token id: log-probability}.
         finish_reason: set in a request's last delta.
         error: what went wrong, when finish_reason is "error".
+        tool_calls: calls as the chat API writes them, from engines that find them in the text themselves.
+        usage: (tokens of the prompt, new tokens), in the last delta of engines that give no token ids.
     """
 
     request_id: str
@@ -206,6 +249,32 @@ class TokenDelta:
     top_logprobs: tuple[dict[int, float], ...] | None = None
     finish_reason: FinishReason | None = None
     error: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    usage: tuple[int, int] | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class EngineFacts:
+    """What an engine can do, so that a request it cannot honour is refused before it is queued.
+
+    Attributes:
+        max_length: longest prompt and answer together, in tokens; None: not known, or no limit.
+        reads: "ids": prompt_ids; "chat": messages and tools, or else the plain text of the prompt.
+        shares_weights: it generates with the very tensors it was given, so that changing them in place is
+            enough; else new weights must be sent.
+        images: it takes images.
+        constraints: kinds of Constraint that it enforces.
+        adapters: names that requests may ask for.
+        loads_adapters: load_adapter() works.
+    """
+
+    max_length: int | None = None
+    reads: Literal["ids", "chat"] = "ids"
+    shares_weights: bool = False
+    images: bool = False
+    constraints: frozenset[str] = frozenset()
+    adapters: tuple[str, ...] = ()
+    loads_adapters: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -115,8 +115,8 @@ def inference_dtype(run: RunConfig, device: torch.device) -> torch.dtype:
 
 def served_name(run: RunConfig) -> str:
     """infer.served_model_name, or the last part of the adapter's or model's name."""
-    if run.infer.served_model_name:
-        return run.infer.served_model_name
+    if run.server.served_model_name:
+        return run.server.served_model_name
     path = Path(run.model.adapter or run.model.model_id)
     return path.parent.name if path.name == "final" else path.name
 

@@ -25,6 +25,7 @@ from swift.core.config.schema import (
     ModelConfig,
     OptimConfig,
     PluginsConfig,
+    ServerConfig,
 )
 from swift.core.config.sections import (
     CHOICES,
@@ -52,6 +53,7 @@ class RunConfig:
     logging: LoggingConfig
     device: DeviceConfig
     infer: InferConfig
+    server: ServerConfig
     eval: EvalConfig
     export: ExportConfig
     plugins: PluginsConfig
@@ -59,6 +61,7 @@ class RunConfig:
     tuner: BaseModel | None = None
     strategy: BaseModel | None = None
     engine: BaseModel | None = None
+    quantizer: BaseModel | None = None
     folder: Path | None = None
 
     @property

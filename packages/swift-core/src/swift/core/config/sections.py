@@ -22,9 +22,10 @@ from swift.core.config.schema import (
     ModelConfig,
     OptimConfig,
     PluginsConfig,
+    ServerConfig,
 )
 from swift.core.errors import RegistryError
-from swift.core.registry import Registry, engines, objectives, strategies, tuners
+from swift.core.registry import Registry, engines, objectives, quantizers, strategies, tuners
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ SECTIONS: dict[str, dict[str, type[Config]]] = {
         "logging": LoggingConfig,
     },
     "device": {"device": DeviceConfig},
-    "infer": {"infer": InferConfig},
+    "infer": {"infer": InferConfig, "server": ServerConfig},
     "eval": {"eval": EvalConfig},
     "export": {"export": ExportConfig},
     "plugins": {"plugins": PluginsConfig},
@@ -80,6 +81,7 @@ CHOICES: dict[str, tuple[Choice, ...]] = {
     ),
     "device": (Choice("strategy", "parallel_method", strategies),),
     "infer": (Choice("engine", "engine", engines),),
+    "export": (Choice("quantizer", "method", quantizers),),
 }
 
 

@@ -19,7 +19,7 @@ def run(words: tuple[str, ...], **short: Any) -> None:
     from swift.infer.server.run import end_on_sigterm, listen
 
     end_on_sigterm()
-    listener = listen(config.infer.host, config.infer.port)
+    listener = listen(config.server.host, config.server.port)
     with listener:
         from swift.infer.server.serve import serve
 

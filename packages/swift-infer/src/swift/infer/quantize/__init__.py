@@ -1,0 +1,1 @@
+"""Smaller weights: one folder a method, one contract for all."""
