@@ -19,8 +19,9 @@ def say(message: str) -> None:
 
 
 def quiet_loggers() -> None:
-    """Keep back what bitsandbytes says about optional kernels whenever peft looks whether it is installed."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    """Keep back what optional libraries say about themselves whenever transformers or peft looks for them."""
+    for name in ("bitsandbytes", "torch.utils._pytree"):  # the latter: torchao registers its enumerations
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def quiet_libraries() -> None:
