@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,10 +9,13 @@ from typing import Any
 
 from swift.core.types import GenerationRequest, TokenDelta
 from swift.infer.server.errors import ApiError
-from swift.infer.server.generate import merged
+from swift.infer.server.generate import Deltas
 from swift.infer.server.schema import Answer, ChatRequest, Choice, Usage
 from swift.infer.server.served import ServedModel
+from swift.infer.server.sse import EventWriter
 from swift.infer.server.tools import ToolCallParser
+
+TEXT_PIECE = ('"delta":{"content":', '},"logprobs":null,"finish_reason":null')
 
 
 class Chat:
@@ -41,30 +43,36 @@ class Chat:
         tools = bool(request.tools) and request.tool_choice != "none"
         self.states = [ChoiceState(served, ToolCallParser() if tools else None) for _ in self.requests]
 
-    async def answer(self) -> Answer:
+    async def answer(self, deltas: Deltas) -> Answer:
         """The whole answer."""
-        async for index, delta in merged(self.served.engine, self.requests):
-            state = self.states[index]
-            state.text += state.push(delta)
+        async for batch in deltas:
+            for index, delta in batch:
+                state = self.states[index]
+                state.text += state.push(delta)
         choices = [state.choice(index) for index, state in enumerate(self.states)]
         return self._object("chat.completion", choices, self._usage())
 
-    async def events(self) -> AsyncIterator[str]:
+    async def events(self, deltas: Deltas) -> AsyncIterator[bytes]:
         """The answer as server-sent events."""
-        try:
-            for index in range(len(self.states)):
-                yield self._piece(Choice(index=index, delta={"role": "assistant", "content": ""}))
-            async for index, delta in merged(self.served.engine, self.requests):
-                for choice in self.states[index].pieces(index, delta):
-                    yield self._piece(choice)
-            if self.request.stream_options and self.request.stream_options.include_usage:
-                yield self._object("chat.completion.chunk", [], self._usage()).line()
-        except ApiError as error:
-            yield failed_event(error)
-        yield "data: [DONE]\n\n"
+        write = EventWriter(self._object("chat.completion.chunk", []), TEXT_PIECE)
+        start = [Choice(index=index, delta={"role": "assistant", "content": ""}) for index in self._indices]
+        held = b"".join(write.choice(choice.model_dump()) for choice in start)
+        async for batch in deltas:
+            yield held + b"".join(self._piece(write, index, delta) for index, delta in batch)
+            held = b""
+        if self.request.stream_options and self.request.stream_options.include_usage:
+            yield held + write.usage(self._usage().model_dump())
 
-    def _piece(self, choice: Choice) -> str:
-        return self._object("chat.completion.chunk", [choice]).line()
+    @property
+    def _indices(self) -> range:
+        return range(len(self.states))
+
+    def _piece(self, write: EventWriter, index: int, delta: TokenDelta) -> bytes:
+        pieces = self.states[index].pieces(index, delta)
+        return b"".join(
+            write.text(index, piece) if isinstance(piece, str) else write.choice(piece.model_dump())
+            for piece in pieces
+        )
 
     def _object(self, kind: str, choices: list[Choice], usage: Usage | None = None) -> Answer:
         return Answer(id=self.id, object=kind, model=self.served.name, choices=choices, usage=usage)
@@ -111,14 +119,15 @@ class ChoiceState:
         logprobs = None if self.logprobs is None else {"content": self.logprobs}
         return Choice(index=index, message=message, logprobs=logprobs, finish_reason=self.finish_reason)
 
-    def pieces(self, index: int, delta: TokenDelta) -> list[Choice]:
-        """What a stream shows of a delta."""
+    def pieces(self, index: int, delta: TokenDelta) -> list[Choice | str]:
+        """What a stream shows of a delta; a text where it is nothing else."""
         text = self.push(delta)
         entries = chat_logprobs(self.served, delta)
-        logprobs = None if entries is None else {"content": entries}
-        pieces = []
-        if text or entries:
-            pieces.append(Choice(index=index, delta={"content": text}, logprobs=logprobs))
+        pieces: list[Choice | str] = []
+        if entries:
+            pieces.append(Choice(index=index, delta={"content": text}, logprobs={"content": entries}))
+        elif text:
+            pieces.append(text)
         if self.finish_reason is not None:
             calls = [{"index": number, **call} for number, call in enumerate(self.calls)]
             last = {"tool_calls": calls} if calls else {}
@@ -143,8 +152,3 @@ def chat_logprobs(served: ServedModel, delta: TokenDelta) -> list[dict[str, Any]
 def _entry(served: ServedModel, token: int, logprob: float) -> dict[str, Any]:
     text = served.token(token)
     return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
-
-
-def failed_event(error: ApiError) -> str:
-    """The event that ends a stream which cannot go on."""
-    return f"data: {json.dumps(error.body())}\n\n"

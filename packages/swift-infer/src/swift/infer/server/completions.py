@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swift.core.types import GenerationRequest, TokenDelta
-from swift.infer.server.chat import failed_event
-from swift.infer.server.errors import ApiError
-from swift.infer.server.generate import merged
+from swift.infer.server.generate import Deltas
 from swift.infer.server.schema import Answer, Choice, CompletionRequest, Usage
 from swift.infer.server.served import ServedModel
+from swift.infer.server.sse import EventWriter
+
+TEXT_PIECE = ('"text":', ',"logprobs":null,"finish_reason":null')
 
 
 class Completion:
@@ -36,26 +37,29 @@ class Completion:
                 self.requests.append(GenerationRequest(name, tuple(prompt), sampling))
         self.states = [TextState(served) for _ in self.requests]
 
-    async def answer(self) -> Answer:
+    async def answer(self, deltas: Deltas) -> Answer:
         """The whole answer."""
-        async for index, delta in merged(self.served.engine, self.requests):
-            self.states[index].push(delta)
+        async for batch in deltas:
+            for index, delta in batch:
+                self.states[index].push(delta)
         return self._object([state.choice(index) for index, state in enumerate(self.states)], self._usage())
 
-    async def events(self) -> AsyncIterator[str]:
+    async def events(self, deltas: Deltas) -> AsyncIterator[bytes]:
         """The answer as server-sent events."""
-        try:
-            async for index, delta in merged(self.served.engine, self.requests):
-                piece = TextState(self.served, offset=len(self.states[index].text))
-                piece.push(delta)
-                self.states[index].push(delta)
-                if delta.text or delta.logprobs or delta.finish_reason:
-                    yield self._object([piece.choice(index)]).line()
-            if self.request.stream_options and self.request.stream_options.include_usage:
-                yield self._object([], self._usage()).line()
-        except ApiError as error:
-            yield failed_event(error)
-        yield "data: [DONE]\n\n"
+        write = EventWriter(self._object([]), TEXT_PIECE)
+        async for batch in deltas:
+            yield b"".join(self._piece(write, index, delta) for index, delta in batch)
+        if self.request.stream_options and self.request.stream_options.include_usage:
+            yield write.usage(self._usage().model_dump())
+
+    def _piece(self, write: EventWriter, index: int, delta: TokenDelta) -> bytes:
+        state = self.states[index]
+        piece = TextState(self.served, offset=len(state.text))
+        state.push(delta)
+        if delta.logprobs is None and delta.finish_reason is None:
+            return write.text(index, delta.text) if delta.text else b""
+        piece.push(delta)
+        return write.choice(piece.choice(index).model_dump())
 
     def _object(self, choices: list[Choice], usage: Usage | None = None) -> Answer:
         return Answer(

@@ -17,30 +17,44 @@ Result = TypeVar("Result")
 POLL_SECONDS = 0.1
 
 
-async def merged(
-    engine: Engine, requests: Sequence[GenerationRequest]
-) -> AsyncIterator[tuple[int, TokenDelta]]:
-    """(index of the request, delta) of all requests as they come; leaving early aborts all of them.
+Deltas = AsyncIterator[Sequence[tuple[int, TokenDelta]]]
+"""(index of the request, delta) of the requests of one answer: what has come since the last look."""
+
+
+async def merged(engine: Engine, requests: Sequence[GenerationRequest]) -> Deltas:
+    """The deltas of all requests as they come; leaving early aborts all of them.
 
     Raises:
         ApiError: the engine failed at one of them.
     """
+    if len(requests) == 1:  # nearly always: then a task and a queue for it are a waste
+        async with contextlib.aclosing(engine.stream(requests[0])) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                yield ((0, _sound(delta)),)
+        return
     queue: asyncio.Queue[tuple[int, TokenDelta | BaseException]] = asyncio.Queue()
     tasks = [asyncio.create_task(_forward(engine, one, index, queue)) for index, one in enumerate(requests)]
     open_requests = len(tasks)
     try:
         while open_requests:
-            index, delta = await queue.get()
-            if isinstance(delta, BaseException):
-                raise delta
-            if delta.finish_reason == "error":
-                raise ApiError(delta.error or "generation failed", status=500, code="generation_failed")
-            open_requests -= delta.finish_reason is not None
-            yield index, delta
+            arrived = [await queue.get()]
+            while not queue.empty():
+                arrived.append(queue.get_nowait())
+            batch = [(index, _sound(delta)) for index, delta in arrived]
+            open_requests -= sum(delta.finish_reason is not None for _, delta in batch)
+            yield batch
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _sound(delta: TokenDelta | BaseException) -> TokenDelta:
+    if isinstance(delta, BaseException):
+        raise delta
+    if delta.finish_reason == "error":
+        raise ApiError(delta.error or "generation failed", status=500, code="generation_failed")
+    return delta
 
 
 async def _forward(
