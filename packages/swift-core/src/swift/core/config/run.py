@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from swift.core.config.document import SHORT_FOR, Document, override, read_document
 from swift.core.config.registered import check_registered
 from swift.core.config.schema import (
+    BenchmarkConfig,
     CheckpointConfig,
     Config,
     DataConfig,
@@ -20,6 +21,7 @@ from swift.core.config.schema import (
     EvalConfig,
     ExportConfig,
     InferConfig,
+    LoadTestConfig,
     LoggingConfig,
     LoopConfig,
     ModelConfig,
@@ -55,6 +57,8 @@ class RunConfig:
     infer: InferConfig
     server: ServerConfig
     eval: EvalConfig
+    benchmark: BenchmarkConfig
+    load_test: LoadTestConfig
     export: ExportConfig
     plugins: PluginsConfig
     objective: BaseModel | None = None

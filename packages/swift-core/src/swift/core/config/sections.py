@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from swift.core.config.schema import (
+    BenchmarkConfig,
     CheckpointConfig,
     Config,
     DataConfig,
@@ -17,6 +18,7 @@ from swift.core.config.schema import (
     EvalConfig,
     ExportConfig,
     InferConfig,
+    LoadTestConfig,
     LoggingConfig,
     LoopConfig,
     ModelConfig,
@@ -68,7 +70,7 @@ SECTIONS: dict[str, dict[str, type[Config]]] = {
     },
     "device": {"device": DeviceConfig},
     "infer": {"infer": InferConfig, "server": ServerConfig},
-    "eval": {"eval": EvalConfig},
+    "eval": {"eval": EvalConfig, "benchmark": BenchmarkConfig, "load_test": LoadTestConfig},
     "export": {"export": ExportConfig},
     "plugins": {"plugins": PluginsConfig},
 }
