@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,22 +21,30 @@ class ApiError(Exception):
         status: HTTP status; below 500 the client can mend it.
         param: the field at fault.
         code: word that programs compare.
+        headers: of the answer, such as Retry-After.
     """
 
     def __init__(
-        self, message: str, status: int = 400, param: str | None = None, code: str | None = None
+        self,
+        message: str,
+        status: int = 400,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.status, self.param, self.code = message, status, param, code
+        self.headers = headers
 
     def body(self) -> dict[str, Any]:
         """The JSON object that is sent."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
+        kind = "rate_limit_error" if self.status == 429 else kind
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
         """The HTTP answer."""
-        return JSONResponse(self.body(), self.status)
+        return JSONResponse(self.body(), self.status, self.headers)
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -92,7 +100,12 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _engine_error(request: Request, error: Exception) -> JSONResponse:
-    return ApiError(str(error), status=503, code="engine_unavailable").response()
+    return engine_unavailable(str(error)).response()
+
+
+def engine_unavailable(problem: str, retry_after: int = 5) -> ApiError:
+    """The engine has died, and another may take its place within seconds."""
+    return ApiError(problem, status=503, code="engine_unavailable", headers={"Retry-After": str(retry_after)})
 
 
 async def _internal(request: Request, error: Exception) -> JSONResponse:
