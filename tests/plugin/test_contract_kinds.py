@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from swift.core.protocols import Engine, Tuner
+from swift.core.protocols import AnswerWatch, ContentFilter, Engine, Tuner
 from swift.core.registry import REGISTRIES, Component
 from swift.core.types import Conversation, Encoded, GenerationRequest, LossOutput, TokenDelta
 from swift.plugin.contract import CONTRACTS, check_component
@@ -280,6 +280,27 @@ class Mute:
         return text, []
 
 
+class Hasty(ContentFilter):
+    def watch(self) -> AnswerWatch:
+        return Capitals()
+
+
+class Capitals(AnswerWatch):
+    def push(self, text: str) -> str:
+        return text.capitalize()  # of each piece
+
+
+class Judging(ContentFilter):
+    def check(self, text: str) -> Any:
+        return True
+
+    def watch(self) -> AnswerWatch:
+        return Capitals()
+
+    async def review(self, messages: Any, answer: str) -> Any:
+        return "fine"
+
+
 BROKEN: list[tuple[str, Any, str, str]] = [
     ("optimizer", Lazy, "changes parameters", "leaves a parameter of shape [3, 4] as it was"),
     ("optimizer", Bursting, "changes parameters", "makes parameters infinite or NaN"),
@@ -319,6 +340,9 @@ BROKEN: list[tuple[str, Any, str, str]] = [
     ("rollout", silent_environment, "replies", "neither ended the episode nor replied"),
     ("rollout", reply_of_words, "replies", "replied with a str"),
     ("agent format", Mute, "there and back", "a text that names each tool"),
+    ("content filter", Hasty, "watches an answer", "in pieces of 1"),
+    ("content filter", Judging, "checks a prompt", "check() returned a bool"),
+    ("content filter", Judging, "reviews an answer", "review() returned a str"),
     ("loss scale", lambda message, text: -1.0, "weights", "returned -1.0"),
     ("loss scale", lambda message, text: [("x", 1.0)], "weights", "are not the text"),
 ]

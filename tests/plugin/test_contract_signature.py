@@ -155,6 +155,7 @@ def test_rewards() -> None:
         ("callback", Empty, "without on_init_end()"),
         ("rollout", Empty, "is a class without __call__ or forward"),
         ("agent format", Empty, "without system()"),
+        ("content filter", Empty, "without check()"),
         ("template", lambda: None, "no place for 'tokenizer'"),
         ("model", lambda: None, "no place for 'config'"),
         ("loss scale", lambda message: None, "no place for 'text'"),

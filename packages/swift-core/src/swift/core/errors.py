@@ -64,6 +64,10 @@ class EngineError(SwiftError):
     """An inference engine that cannot start or has died."""
 
 
+class RefusedContent(SwiftError):
+    """A prompt that a content filter does not let through; the problem says why."""
+
+
 class PluginError(SwiftError):
     """A user's own part that cannot be loaded, breaks its contract, or fails while it is called."""
 

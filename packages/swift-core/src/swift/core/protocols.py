@@ -20,7 +20,9 @@ from swift.core.types import (
     GenerationRequest,
     Head,
     LossOutput,
+    Message,
     Predictions,
+    Review,
     Task,
     TokenDelta,
 )
@@ -242,6 +244,44 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free what the engine holds; safe to call twice."""
         ...
+
+
+class AnswerWatch(Protocol):
+    """One answer under a content filter, as it comes.
+
+    Attributes:
+        stopped: the answer ends with what was given out so far.
+    """
+
+    stopped: bool = False
+
+    def push(self, text: str) -> str:
+        """Add text; what may be shown by now. It may be shorter (held back), masked, or empty."""
+        ...
+
+    def finish(self) -> str:
+        """The answer is over: what was held back and may be shown."""
+        return ""
+
+
+class ContentFilter(Protocol):
+    """What watches over prompts and answers. Called from several threads and for many answers at once."""
+
+    def check(self, text: str) -> str:
+        """A text of a prompt: itself, or what takes its place.
+
+        Raises:
+            RefusedContent: it is not to be answered.
+        """
+        return text
+
+    def watch(self) -> AnswerWatch:
+        """A fresh look at one answer. However the answer is cut into pieces, the same is to come out."""
+        ...
+
+    async def review(self, messages: Sequence[Message], answer: str) -> Review | None:
+        """The whole answer, before its end is told; the place for checking facts. None: nothing to say."""
+        return None
 
 
 Reward = Callable[..., Sequence[float]]

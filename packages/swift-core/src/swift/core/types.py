@@ -285,3 +285,16 @@ class EngineHealth:
     running: int = 0
     waiting: int = 0
     detail: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Review:
+    """What a content filter says of a finished answer.
+
+    Attributes:
+        note: shown beside the answer.
+        replacement: takes the answer's place, where it has not been streamed already.
+    """
+
+    note: str = ""
+    replacement: str | None = None

@@ -3,6 +3,7 @@
 from swift.plugin.register import (
     register_agent_format,
     register_callback,
+    register_content_filter,
     register_dataset,
     register_engine,
     register_filter,
@@ -22,6 +23,7 @@ from swift.plugin.register import (
 __all__ = [
     "register_agent_format",
     "register_callback",
+    "register_content_filter",
     "register_dataset",
     "register_engine",
     "register_filter",

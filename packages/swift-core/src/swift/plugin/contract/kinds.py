@@ -218,5 +218,11 @@ CONTRACTS: dict[str, Contract] = {
             "an agent format: swift.core.template.agent.format.AgentFormat",
             methods=("system", "calls", "results", "parse"),
         ),
+        Contract(
+            "content filter",
+            "infer: {content_filters: [NAME]}",
+            "a content filter: swift.core.protocols.ContentFilter",
+            methods=("check", "watch", "review"),
+        ),
     )
 }

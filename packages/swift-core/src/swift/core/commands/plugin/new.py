@@ -21,7 +21,7 @@ def command(kind: str, name: str, cpp: bool, directory: Path) -> None:
     """Write NAME.py, a working plugin of a KIND, and test_NAME.py.
 
     Kinds: loss, optimizer, scheduler, metric, callback, reward, template, dataset, model, tuner, objective,
-    engine, rollout, filter, agent_format, loss_scale. Nothing is overwritten.
+    engine, rollout, filter, agent_format, loss_scale, content_filter. Nothing is overwritten.
     """
     from swift.plugin.scaffold.write import write_plugin, yaml_lines
 
