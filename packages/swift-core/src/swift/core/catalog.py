@@ -27,6 +27,7 @@ PROVIDERS: dict[str, dict[str, str]] = {
     "tiny model": {"qwen2.5-vl": "swift-mm"},
     "media family": {"qwen2_5_vl": "swift-mm"},
     "reward": {"exact_match": "swift-rlhf"},
+    "callback": {"benchmark": "swift-infer"},
     "command": {
         "merge": "swift-tuners",
         "tuners": "swift-tuners",

@@ -19,7 +19,7 @@ from swift.core.protocols import Strategy
 from swift.core.registry import optimizers, schedulers, strategies
 from swift.core.train.answers import measure_answers
 from swift.core.train.arguments import learning_rate, training_arguments, training_device
-from swift.core.train.callbacks.together import build_callbacks
+from swift.core.train.callbacks.together import benchmark_callbacks, build_callbacks
 from swift.core.train.check import check_held_out, check_names, check_packing, check_task
 from swift.core.train.checkpoint import step_of
 from swift.core.train.describe import describe_data, resolved_values
@@ -68,13 +68,14 @@ def _train(run: RunConfig, resume_from: Path | None) -> TrainResult:
     check_held_out(run)
     check_metrics(run)
     callbacks = build_callbacks(run.loop.callbacks)
+    measuring = benchmark_callbacks(run)
     live = LiveParts(run.plugins.fallback, functools.partial(any_rank, device=device))
     parts = load_parts(run, device, live)
     say(describe_data(parts.datasets.summary, run.data.max_length))
     resolved = {**resolved_values(run, device), "fused_head": fused_head(parts.model) is not None}
     record = RunRecord(run, parts.datasets.summary, resolved)
     record.write("running")
-    trainer, interrupt = build_trainer(run, parts, device, resume_from, callbacks)
+    trainer, interrupt = build_trainer(run, parts, device, resume_from, [*callbacks, *measuring])
     if run.plugins.reload:
         watch(live, trainer, run.optim, learning_rate(run), run.loop.callbacks, callbacks)
         trainer.between_steps = Reloader(run.plugins, run.folder, live, from_first).at_step
@@ -108,7 +109,7 @@ def build_trainer(
     """The trainer with its reports; the interrupt listens only while training runs.
 
     Args:
-        callbacks: those of train.callbacks.
+        callbacks: those of train.callbacks, and what measures benchmarks.
     """
     options: Mapping[str, Any] = {}
     if run.device.parallel_method is not None:

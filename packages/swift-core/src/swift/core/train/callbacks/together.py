@@ -11,6 +11,7 @@ import torch
 from transformers import TrainerCallback
 
 from swift.core.config.named import Named
+from swift.core.config.run import RunConfig
 from swift.core.console import say
 from swift.core.errors import ConfigError, PluginError
 from swift.core.registry import Component, callbacks
@@ -37,6 +38,19 @@ def build_callbacks(named: Sequence[Named]) -> list[TrainerCallback]:
         if names.count(name) > 1:
             raise ConfigError(f"train.callbacks names {name!r} twice", "name it once")
     return [build_callback(callbacks.get(item.name), item.config) for item in named]
+
+
+def benchmark_callbacks(run: RunConfig) -> list[TrainerCallback]:
+    """What measures eval.benchmarks, eval.qa and eval.mcq while the run trains; none where nothing is named.
+
+    Raises:
+        RegistryError: the package that measures is not installed.
+    """
+    config = run.benchmark
+    if not (config.benchmarks or config.qa or config.mcq):
+        return []
+    settings = config.model_dump(exclude_unset=True)
+    return [build_callback(callbacks.get("benchmark"), {"hub": run.model.hub, **settings})]
 
 
 def build_callback(component: Component, config: Mapping[str, Any]) -> TrainerCallback:

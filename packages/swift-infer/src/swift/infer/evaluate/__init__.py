@@ -1,0 +1,1 @@
+"""Grading models: benchmarks and own questions through EvalScope, load tests, figures beside each other."""
