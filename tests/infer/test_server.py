@@ -21,7 +21,6 @@ from swift.core.models.load import load_model, load_tokenizer
 from swift.core.types import EngineHealth, GenerationRequest, SamplingParams, TokenDelta
 from swift.infer.engines.transformers.engine import TransformersEngine
 from swift.infer.server.app import create_app
-from swift.infer.server.body import MAX_BODY_BYTES
 from swift.infer.server.run import Server, address, listen
 from swift.infer.server.schema import ChatRequest
 from swift.infer.server.served import ServedModel
@@ -168,6 +167,7 @@ def test_errors(
 
 
 JSON = "application/json"
+MAX_BODY_BYTES = 32 * 2**20
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 
 

@@ -299,6 +299,10 @@ class ServerConfig(Config):
         30.0, gt=0, description="seconds within which a client must have sent its request"
     )
     max_body_mb: float = Field(32.0, gt=0, description="largest request body in MiB")
+    max_connections: PositiveInt = Field(
+        8192, description="most open connections; further ones are refused (503)"
+    )
+    metrics_need_key: bool = Field(False, description="ask for an API key at /metrics too")
     max_restarts: int = Field(
         3, ge=0, description="how often a dead engine is started anew before the server gives up"
     )
@@ -406,6 +410,12 @@ class ExportConfig(Config):
     max_shard_size: str = Field("5GB", description="largest weight file")
     method: str | None = Field(
         None, description="quantisation: gptq, awq, fp8, int8, bnb-nf4, bnb-int8, gguf; default: none"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="precision of what is not quantised; auto: the model's own"
+    )
+    perplexity_samples: int = Field(
+        64, ge=0, description="held-out rows by which the model is measured before and after; 0: it is not"
     )
 
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any, TypeVar
-
-from fastapi import Request
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from swift.core.protocols import Engine
 from swift.core.types import GenerationRequest, TokenDelta
 from swift.infer.server.errors import ApiError
 
-Result = TypeVar("Result")
-POLL_SECONDS = 0.1
-
-
 Deltas = AsyncIterator[Sequence[tuple[int, TokenDelta]]]
 """(index of the request, delta) of the requests of one answer: what has come since the last look."""
 
 
-async def merged(engine: Engine, requests: Sequence[GenerationRequest]) -> Deltas:
+async def merged(
+    engine: Engine, requests: Sequence[GenerationRequest], saw: Callable[[TokenDelta], None]
+) -> Deltas:
     """The deltas of all requests as they come; leaving early aborts all of them.
+
+    Args:
+        saw: is told every delta.
 
     Raises:
         ApiError: the engine failed at one of them.
@@ -30,6 +28,7 @@ async def merged(engine: Engine, requests: Sequence[GenerationRequest]) -> Delta
     if len(requests) == 1:  # nearly always: then a task and a queue for it are a waste
         async with contextlib.aclosing(engine.stream(requests[0])) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
+                saw(delta)
                 yield ((0, _sound(delta)),)
         return
     queue: asyncio.Queue[tuple[int, TokenDelta | BaseException]] = asyncio.Queue()
@@ -41,6 +40,8 @@ async def merged(engine: Engine, requests: Sequence[GenerationRequest]) -> Delta
             while not queue.empty():
                 arrived.append(queue.get_nowait())
             batch = [(index, _sound(delta)) for index, delta in arrived]
+            for _, delta in batch:
+                saw(delta)
             open_requests -= sum(delta.finish_reason is not None for _, delta in batch)
             yield batch
     finally:
@@ -69,21 +70,3 @@ async def _forward(
                 queue.put_nowait((index, delta))
     except Exception as error:  # noqa: BLE001 - raised again by merged(), in the task of the request
         queue.put_nowait((index, error))
-
-
-async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Await work, but cancel it when the client goes away.
-
-    Raises:
-        ApiError: the client has gone (nobody reads it, but the log does).
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            await asyncio.wait([task], timeout=POLL_SECONDS)
-            if not task.done() and await request.is_disconnected():
-                raise ApiError("the client has disconnected", status=499)
-        return task.result()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The process: a socket, uvicorn, and a line that says when it listens."""
+"""The process: a socket, uvicorn, a line that says when it listens, and an orderly end."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import errno
 import signal
 import socket
 import sys
+import time
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from swift.core.errors import EngineError
+from swift.infer.server.errors import ApiError
+from swift.infer.server.gateway.gateway import DRAINING, Gateway
+from swift.infer.server.gateway.protocol import ConnectionLimits, limited
 
-GRACE_SECONDS = 30  # running answers may finish for so long after SIGTERM or Ctrl-C
+FAREWELL_SECONDS = 5  # for the last bytes of answers that were ended
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -46,14 +51,31 @@ def address(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn on one socket; prints "ready: URL" once requests are answered."""
+    """uvicorn on one socket; prints "ready: URL" once requests are answered.
 
-    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+    SIGTERM and Ctrl-C drain it: /ready and new requests get 503 at once, running answers go on for
+    infer.drain_timeout, then end with an error. A second signal ends them at once.
+    """
+
+    def __init__(self, app: FastAPI, listener: socket.socket, gateway: Gateway | None = None) -> None:
+        self.gateway = gateway or Gateway()
+        limits = ConnectionLimits(
+            headers_seconds=self.gateway.config.receive_timeout,
+            connections=self.gateway.config.max_connections,
+        )
         config = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS, lifespan="on"
+            app,
+            http=limited(limits),
+            ws="none",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            backlog=2048,
+            timeout_graceful_shutdown=FAREWELL_SECONDS,
         )
         super().__init__(config)
         self.listener = listener
+        self._drain_until: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
@@ -62,10 +84,43 @@ class Server(uvicorn.Server):
             print(f"ready: {address(self.listener)}", flush=True)
 
     def serve_forever(self) -> None:
-        """Answer until SIGTERM or Ctrl-C (KeyboardInterrupt, once running answers are done)."""
+        """Answer until SIGTERM or Ctrl-C, and until running answers are done."""
         self.run(sockets=[self.listener])
+
+    def stop(self) -> None:
+        """Stop at the next look, without waiting for answers; from any thread."""
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; at the second signal stop."""
+        seconds = 0.0 if self.gateway.draining else self.gateway.config.drain_timeout
+        self.gateway.draining = True
+        self._drain_until = time.monotonic() + seconds
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop: asked to, or drained."""
+        stop = await super().on_tick(counter)
+        if self._drain_until is None or stop:
+            return stop
+        if self.gateway.busy and time.monotonic() < self._drain_until:
+            return False
+        self.gateway.end_all(ApiError(DRAINING, 503, code="shutting_down"))
+        return True
 
 
 def end_on_sigterm() -> None:
-    """Let SIGTERM end the process as a success: uvicorn raises it again when the last answer is out."""
+    """Let SIGTERM end the process as a success while nothing is served yet."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+
+
+def allow_connections(count: int) -> None:
+    """Raise the limit of open files towards one for each connection, as far as the system lets us."""
+    try:
+        import resource
+    except ImportError:  # not on Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 512  # files of the engine
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

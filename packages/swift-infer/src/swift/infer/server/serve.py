@@ -3,22 +3,68 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from swift.core.config.run import RunConfig
+from swift.core.engines import facts_of
+from swift.core.errors import EngineError
+from swift.core.protocols import Engine
 from swift.infer.load import load_engine, served_name
 from swift.infer.server.app import create_app
-from swift.infer.server.run import Server
+from swift.infer.server.gateway.gateway import Gateway
+from swift.infer.server.gateway.supervise import SupervisedEngine, Supervision
+from swift.infer.server.run import Server, allow_connections
 from swift.infer.server.served import ServedModel
 
 
 def serve(run: RunConfig, listener: socket.socket) -> None:
-    """Load the model and answer until the process is told to stop."""
-    engine, tokenizer = load_engine(run)
-    served = ServedModel(
-        name=served_name(run),
-        engine=engine,
-        tokenizer=tokenizer,
-        max_length=getattr(engine, "max_length", None),
-        defaults=run.infer,
+    """Load the model and answer until the process is told to stop.
+
+    Raises:
+        ConfigError: keys or request log that cannot be used.
+        EngineError: the engine died, and none that took its place lived.
+    """
+    gateway = Gateway(run.server)
+    try:
+        allow_connections(run.server.max_connections)
+        engine, tokenizer = load_engine(run)
+        watched = watch(engine, lambda: load_engine(run)[0], gateway)
+        served = ServedModel(
+            name=served_name(run),
+            engine=watched,
+            tokenizer=tokenizer,
+            max_length=facts_of(engine).max_length or getattr(engine, "max_length", None),
+            defaults=run.infer,
+        )
+        serve_watched(served, watched, gateway, listener)
+    finally:
+        gateway.close()
+
+
+def watch(
+    engine: Engine, build: Callable[[], Engine], gateway: Gateway, supervision: Supervision | None = None
+) -> SupervisedEngine:
+    """An engine whose death ends the requests of a gateway and is counted there."""
+    return SupervisedEngine(
+        engine,
+        build,
+        supervision or Supervision(max_restarts=gateway.config.max_restarts),
+        on_death=gateway.engine_died,
+        on_restart=gateway.metrics.restarted,
     )
-    Server(create_app(served), listener).serve_forever()
+
+
+def serve_watched(
+    served: ServedModel, engine: SupervisedEngine, gateway: Gateway, listener: socket.socket
+) -> None:
+    """Answer until the process is told to stop, or the engine is given up.
+
+    Raises:
+        EngineError: it was given up.
+    """
+    gateway.metrics.gauge("engine_ready", "Whether the engine takes requests", lambda: engine.health().ready)
+    server = Server(create_app(served, gateway), listener, gateway)
+    engine.on_loss = server.stop
+    server.serve_forever()
+    if engine.lost:
+        raise EngineError(engine.lost, "the log above says why; its memory may be too small")

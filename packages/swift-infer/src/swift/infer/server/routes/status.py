@@ -1,16 +1,22 @@
-"""GET /health."""
+"""GET /health, /ready and /metrics."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
+from swift.infer.server.gateway.gateway import Gateway
+from swift.infer.server.gateway.metrics import CONTENT_TYPE
 from swift.infer.server.schema import Health
 from swift.infer.server.served import ServedModel
 
 
-def add_status(app: FastAPI, served: ServedModel) -> None:
-    """Add what tells whether the server answers."""
+def add_status(app: FastAPI, served: ServedModel, gateway: Gateway) -> None:
+    """Add what tells how the server is.
+
+    /health: the engine lives (else a supervisor may restart the server); /ready: requests are taken (else a
+    load balancer sends them elsewhere).
+    """
 
     @app.get("/health")
     async def health() -> JSONResponse:
@@ -22,3 +28,13 @@ def add_status(app: FastAPI, served: ServedModel) -> None:
             detail=state.detail,
         )
         return JSONResponse(body.model_dump(), 200 if state.ready else 503)
+
+    @app.get("/ready")
+    async def ready() -> JSONResponse:
+        state = served.engine.health()
+        reason = "shutting down" if gateway.draining else "" if state.ready else state.detail or "no engine"
+        return JSONResponse({"status": reason or "ready"}, 503 if reason else 200)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
