@@ -18,6 +18,7 @@ class EngineSource:
     Attributes:
         model: folder or hub id of a plain model; tiny/NAME has been written to a folder. Empty for an engine
             that holds none of ours (remote).
+        tokenizer: folder of the tokenizer, where it is not the model's own.
         adapters: name -> folder.
         dtype: as torch calls it, or auto.
         device: auto, cpu or cuda.
@@ -25,6 +26,7 @@ class EngineSource:
     """
 
     model: str
+    tokenizer: str = ""
     adapters: Mapping[str, Path] = field(default_factory=dict)
     dtype: str = "auto"
     device: str = "auto"

@@ -2,8 +2,47 @@
 
 from __future__ import annotations
 
-from swift.core.config.schema import Config
+from pydantic import Field, PositiveInt
+
+from swift.infer.engines.process.config import ServerProcessConfig
 
 
-class VllmEngineConfig(Config):
+class VllmEngineConfig(ServerProcessConfig):
     """infer: vLLM."""
+
+    server: bool = Field(
+        default=False,
+        description="run vLLM as a server process of its own, from its own environment (`swift engines`), "
+        "instead of in this one",
+    )
+    max_running: PositiveInt = Field(
+        default=256, description="most sequences generated together; the others wait"
+    )
+    max_length: PositiveInt | None = Field(
+        default=None,
+        description="longest prompt and answer together, in tokens; default: what the model and the memory "
+        "for keys and values allow",
+    )
+    gpu_memory_utilization: float = Field(
+        default=0.9, gt=0, le=1, description="share of a GPU's memory for weights, keys and values"
+    )
+    kv_cache_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="memory for keys and values, in GiB; default: what gpu_memory_utilization leaves, "
+        "4 on CPU",
+    )
+    tensor_parallel_size: PositiveInt = Field(default=1, description="devices that share each layer")
+    enforce_eager: bool | None = Field(
+        default=None,
+        description="run without compiled graphs: ready sooner, slower on GPUs; default: only on CPU",
+    )
+    max_loras: int | None = Field(
+        default=None,
+        ge=0,
+        description="adapters that one batch may use, those loaded later included; default: as many as "
+        "infer.adapters names. If there is room for one, roll-outs of a LoRA run send only the adapter",
+    )
+    max_lora_rank: PositiveInt | None = Field(
+        default=None, description="greatest rank of an adapter; default: that of infer.adapters, at least 16"
+    )

@@ -41,15 +41,15 @@ class VllmServerEngine(ManagedEngine):
     def __init__(
         self, source: EngineSource, tokenizer: Any = None, config: VllmEngineConfig | None = None
     ) -> None:
-        config = config or VllmEngineConfig(server=True)
+        config = settled(source, config or VllmEngineConfig(server=True))
         python = interpreter_for("vllm", config.python)
         self._adapters = dict(source.adapters)
-        loras = len(source.adapters) if config.max_loras is None else config.max_loras
 
         def launch(port: int) -> Launch:
+            now = replace(source, adapters=dict(self._adapters))
             return Launch(
                 name="vllm",
-                command=command(source, config, python, port),
+                command=command(now, config, python, port),
                 health=f"http://127.0.0.1:{port}/health",
                 environment=environment(config),
                 log=Path(config.server_log) if config.server_log else None,
@@ -59,7 +59,7 @@ class VllmServerEngine(ManagedEngine):
         facts = EngineFacts(
             constraints=OPENAI_CONSTRAINTS | VLLM_CONSTRAINTS,
             adapters=tuple(sorted(source.adapters)),
-            loads_adapters=loras > 0,
+            loads_adapters=bool(config.max_loras),
         )
         super().__init__(launch, "/v1", IdsDialect(MODEL), facts, timeout=config.timeout)
         cards = self.server.get("/v1/models")["data"]
@@ -105,13 +105,23 @@ class VllmServerEngine(ManagedEngine):
         del self._adapters[name]
         self._facts = replace(self._facts, adapters=tuple(sorted(self._adapters)))
 
-    def _restored(self) -> None:
-        for name, folder in self._adapters.items():
-            self.load_adapter(name, folder)
+
+def settled(source: EngineSource, config: VllmEngineConfig) -> VllmEngineConfig:
+    """The config with the room for adapters that the source asks for, where the user left it open.
+
+    Raises:
+        EngineError: a rank that vLLM does not take, or an adapter without a readable configuration.
+    """
+    count = len(source.adapters) if config.max_loras is None else config.max_loras
+    wanted = config.max_lora_rank or max([LEAST_RANK, *map(rank_of, source.adapters.values())])
+    rank = next((size for size in RANKS if size >= wanted), None)
+    if rank is None:
+        raise EngineError(f"vLLM takes no adapter of rank {wanted}", f"the greatest is {RANKS[-1]}: merge it")
+    return config.model_copy(update={"max_loras": count, "max_lora_rank": rank})
 
 
 def command(source: EngineSource, config: VllmEngineConfig, python: Path, port: int) -> list[str]:
-    """vLLM's command line."""
+    """vLLM's command line, from a settled() config."""
     words = [str(python), "-m", MODULE, "--model", source.model, "--served-model-name", MODEL]
     words += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
     words += ["--dtype", source.dtype, "--seed", str(source.seed)]
@@ -157,14 +167,10 @@ def rank_of(folder: Path) -> int:
 
 
 def _lora(source: EngineSource, config: VllmEngineConfig) -> list[str]:
-    count = len(source.adapters) if config.max_loras is None else config.max_loras
-    if not count:
+    if not config.max_loras:
         return []
-    wanted = config.max_lora_rank or max([LEAST_RANK, *map(rank_of, source.adapters.values())])
-    rank = next((size for size in RANKS if size >= wanted), None)
-    if rank is None:
-        raise EngineError(f"vLLM takes no adapter of rank {wanted}", f"the greatest is {RANKS[-1]}: merge it")
-    words = ["--enable-lora", "--max-loras", str(count), "--max-lora-rank", str(rank)]
+    words = ["--enable-lora", "--max-loras", str(config.max_loras)]
+    words += option("--max-lora-rank", config.max_lora_rank)
     if source.adapters:
         modules = [f"{name}={folder.absolute()}" for name, folder in source.adapters.items()]
         words += ["--lora-modules", *modules]

@@ -1,0 +1,58 @@
+"""Starting vLLM, and its many ways to say that it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swift.core.engines import EngineSource
+from swift.core.errors import EngineError, in_one_line
+from swift.core.models.hub import locate
+from swift.infer.engines.vllm.arguments import check_installed, engine_arguments
+from swift.infer.engines.vllm.config import VllmEngineConfig
+from swift.infer.engines.vllm.formats import EMBEDDED, quantisation
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from swift.infer.engines.vllm.weights import Shapes
+
+NO_REASON = "Engine core initialization failed"  # vLLM's own words where the reason is in its log only
+
+
+async def started(source: EngineSource, config: VllmEngineConfig) -> tuple[AsyncLLM, Shapes]:
+    """(vLLM over the source's model, names and shapes of its weights), bound to the running loop.
+
+    The shapes are empty for quantised weights, which cannot be replaced.
+
+    Raises:
+        EngineError: vLLM is not installed, cannot read these weights, or does not start.
+        ModelError: no such model.
+    """
+    check_installed()
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from swift.infer.engines.vllm.weights import stored_shapes
+
+    folder = locate(source.model, revision=source.revision)
+    shapes = {} if quantisation(folder) else stored_shapes(folder)
+    arguments = engine_arguments(source, folder, config)
+    try:
+        return AsyncLLM.from_engine_args(arguments), shapes
+    except (ValueError, RuntimeError, OSError, NotImplementedError) as error:
+        raise EngineError(_problem(folder, error), _remedy(folder)) from error
+
+
+def _problem(folder: Path, error: Exception) -> str:
+    if NO_REASON in str(error):
+        return f"vLLM could not start on {str(folder)!r}: the lines above, from its process, say why"
+    return f"vLLM could not start on {str(folder)!r}: {in_one_line(error)}"
+
+
+def _remedy(folder: Path) -> str:
+    quantised = quantisation(folder)
+    if quantised:
+        return f"if it cannot read weights quantised with {quantised.get('quant_method')!r}: {EMBEDDED}"
+    return (
+        "lower infer.kv_cache_gb or infer.max_length where memory is short, or use infer.engine=transformers"
+    )
