@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -11,45 +11,44 @@ from swift.core.errors import SwiftError
 from swift.infer.app.client import ChatClient, Settings
 from swift.infer.app.history import to_messages
 
+ClientOf = Callable[[str | None], ChatClient]
+"""The client of a person, by the name of the login; None: nobody logs in."""
+
 FONT = ("system-ui", "sans-serif")  # fonts of the machine: a page that works without a network
 MONO = ("ui-monospace", "monospace")
 
 
-def theme() -> Any:
+def theme() -> Any:  # gradio is not typed
     """The looks of the page, without anything fetched from elsewhere."""
     return gr.themes.Default(font=FONT, font_mono=MONO)
 
 
-def build_page(client: ChatClient, title: str, models: Sequence[str] = ()) -> gr.Blocks:
-    """The chat page of a server.
-
-    Args:
-        models: names to choose from; asked of the server again whenever the page is opened.
-    """
+def build_page(client_of: ClientOf, title: str) -> gr.Blocks:
+    """The chat page of a server; the models to choose from are asked whenever it is opened."""
 
     async def answer(
-        message: Mapping[str, Any], history: list[dict[str, Any]], *chosen: Any
+        message: Mapping[str, Any], history: list[dict[str, Any]], request: gr.Request, *chosen: Any
     ) -> AsyncIterator[str]:
         system, *parameters = chosen
         text = ""
         try:
             messages = to_messages(history, message.get("text", ""), message.get("files", ()), system or "")
-            async for piece in client.stream(messages, to_settings(*parameters)):
+            async for piece in client_of(request.username).stream(messages, to_settings(*parameters)):
                 text += piece
                 yield text
         except SwiftError as error:
             raise gr.Error(str(error)) from error
 
-    async def offered(chosen: str | None) -> Any:
+    async def offered(chosen: str | None, request: gr.Request) -> Any:
         try:
-            names = await client.models()
+            names = await client_of(request.username).models()
         except SwiftError as error:
             raise gr.Error(str(error)) from error
         return gr.update(choices=names, value=chosen if chosen in names else names[0])
 
     with gr.Blocks(title=title, analytics_enabled=False, fill_height=True) as page:
         with gr.Sidebar():
-            controls = parameter_controls(models)
+            controls = parameter_controls()
         chat = gr.ChatInterface(
             answer,
             multimodal=True,
@@ -68,16 +67,11 @@ def build_page(client: ChatClient, title: str, models: Sequence[str] = ()) -> gr
     return page
 
 
-def parameter_controls(models: Sequence[str]) -> dict[str, Any]:
+def parameter_controls() -> dict[str, Any]:
     """The inputs beside the chat, in the order in which answer() gets them. Empty: the server's default."""
     return {
         "system": gr.Textbox(label="System message", lines=2),
-        "model": gr.Dropdown(
-            list(models),
-            value=models[0] if models else None,
-            label="Model or adapter",
-            allow_custom_value=True,
-        ),
+        "model": gr.Dropdown([], label="Model or adapter", allow_custom_value=True),
         "max_tokens": gr.Number(label="Longest answer, in tokens", precision=0, minimum=1, value=None),
         "temperature": gr.Number(label="Temperature (0: greedy)", minimum=0, maximum=2, step=0.1, value=None),
         "top_p": gr.Number(label="top_p", minimum=0, maximum=1, step=0.05, value=None),

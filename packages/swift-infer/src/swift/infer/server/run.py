@@ -10,7 +10,7 @@ import time
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from swift.core.errors import EngineError
 from swift.infer.server.errors import ApiError
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
     infer.drain_timeout, then end with an error. A second signal ends them at once.
     """
 
-    def __init__(self, app: FastAPI, listener: socket.socket, gateway: Gateway | None = None) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket, gateway: Gateway | None = None) -> None:
         self.gateway = gateway or Gateway()
         limits = ConnectionLimits(
             headers_seconds=self.gateway.config.receive_timeout,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
 from swift.core.config.run import RunConfig
 from swift.core.engines import facts_of
 from swift.core.errors import EngineError
@@ -16,9 +19,14 @@ from swift.infer.server.gateway.supervise import SupervisedEngine, Supervision
 from swift.infer.server.run import Server, allow_connections
 from swift.infer.server.served import ServedModel
 
+Around = Callable[[FastAPI], ASGIApp]
 
-def serve(run: RunConfig, listener: socket.socket) -> None:
+
+def serve(run: RunConfig, listener: socket.socket, around: Around | None = None) -> None:
     """Load the model and answer until the process is told to stop.
+
+    Args:
+        around: what puts more beside the API, such as a page.
 
     Raises:
         ConfigError: keys or request log that cannot be used.
@@ -36,7 +44,7 @@ def serve(run: RunConfig, listener: socket.socket) -> None:
             max_length=facts_of(engine).max_length or getattr(engine, "max_length", None),
             defaults=run.infer,
         )
-        serve_watched(served, watched, gateway, listener)
+        serve_watched(served, watched, gateway, listener, around)
     finally:
         gateway.close()
 
@@ -55,7 +63,11 @@ def watch(
 
 
 def serve_watched(
-    served: ServedModel, engine: SupervisedEngine, gateway: Gateway, listener: socket.socket
+    served: ServedModel,
+    engine: SupervisedEngine,
+    gateway: Gateway,
+    listener: socket.socket,
+    around: Around | None = None,
 ) -> None:
     """Answer until the process is told to stop, or the engine is given up.
 
@@ -63,7 +75,8 @@ def serve_watched(
         EngineError: it was given up.
     """
     gateway.metrics.gauge("engine_ready", "Whether the engine takes requests", lambda: engine.health().ready)
-    server = Server(create_app(served, gateway), listener, gateway)
+    app = create_app(served, gateway)
+    server = Server(around(app) if around else app, listener, gateway)
     engine.on_loss = server.stop
     server.serve_forever()
     if engine.lost:
