@@ -26,6 +26,9 @@ class Unsupported(Exception):
 class Reader(Protocol):
     """Reads the events of one answer."""
 
+    done: bool = False
+    """Whether the answer is complete although more events may come."""
+
     def read(self, event: dict[str, Any]) -> TokenDelta | None:
         """What an event adds; without a finish reason, which only end() gives."""
         ...

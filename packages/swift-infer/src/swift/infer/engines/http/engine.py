@@ -116,6 +116,8 @@ class HttpEngine:
                     delta = reader.read(event)
                     if delta is not None:
                         yield delta
+                    if reader.done:
+                        break
             ended = reader.end()
         except ServerFault:
             ended = reader.end()  # a connection that breaks after the last token lost nothing

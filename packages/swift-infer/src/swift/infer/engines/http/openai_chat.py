@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swift.core.types import Constraint, GenerationRequest, Message, SamplingParams, TokenDelta
-from swift.infer.engines.http.dialect import FINISH, Unsupported, data_url, refuse
+from swift.infer.engines.http.dialect import FINISH, Reader, Unsupported, data_url, refuse
 
 EXTRAS = ("top_k", "min_p", "repetition_penalty", "stop_token_ids", "ignore_eos")
 """Sampling parameters that OpenAI's own API does not have, and vLLM's, SGLang's and ours do."""
@@ -60,6 +60,8 @@ class ChatDialect:
             body |= extras(sampling)
         if request.tools:
             body["tools"] = list(request.tools)
+            if request.tool_choice is not None:
+                body["tool_choice"] = request.tool_choice
         return "/chat/completions", body
 
     def reader(self, request: GenerationRequest) -> ChatReader:
@@ -68,7 +70,7 @@ class ChatDialect:
 
 
 @dataclass
-class ChatReader:
+class ChatReader(Reader):
     """What an answer has become so far; tool calls are given when they are whole."""
 
     request_id: str

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from swift.core.types import GenerationRequest, TokenDelta
-from swift.infer.engines.http.dialect import FINISH, Unsupported
+from swift.infer.engines.http.dialect import FINISH, Reader, Unsupported
 from swift.infer.engines.http.faults import ServerFault
+from swift.infer.engines.http.logprobs import by_id, likeliest
 from swift.infer.engines.http.openai_chat import constrained, drawn, extras
-
-TOKEN_ID = "token_id:"  # how a token is written in log-probabilities that are asked for by id
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class IdsDialect:
         return IdsReader(request)
 
 
-class IdsReader:
+class IdsReader(Reader):
     """What an answer has become so far."""
 
     def __init__(self, request: GenerationRequest) -> None:
@@ -90,21 +89,3 @@ class IdsReader:
             return values, None
         tops = (told or {}).get("top_logprobs") or ()
         return values, tuple(likeliest(by_id(top or {}), self._asked) for top in tops)
-
-
-def by_id(top: dict[str, float]) -> dict[int, float]:
-    """{"token_id:7": -0.1} as {7: -0.1}.
-
-    Raises:
-        ServerFault: a token that is not written by its id.
-    """
-    try:
-        return {int(token.removeprefix(TOKEN_ID)): value for token, value in top.items()}
-    except ValueError as error:
-        raise ServerFault("the server writes tokens of log-probabilities as text, not as ids") from error
-
-
-def likeliest(top: dict[int, float], count: int) -> dict[int, float]:
-    """The count likeliest tokens, best first."""
-    ranked = sorted(top.items(), key=lambda item: -item[1])
-    return dict(ranked[:count])

