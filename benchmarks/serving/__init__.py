@@ -1,0 +1,1 @@
+"""Parts of serve.py: the client, the servers, the model they serve."""
