@@ -8,6 +8,7 @@ from collections import deque
 import torch
 
 from swift.core.types import TokenDelta
+from swift.infer.engines.transformers.adapter_folder import Adapter
 from swift.infer.engines.transformers.cache import RowCache
 from swift.infer.engines.transformers.config import TransformersEngineConfig
 from swift.infer.engines.transformers.masks import decode_masks
@@ -34,6 +35,12 @@ class Batcher:
     def reading(self) -> list[Sequence]:
         """Sequences whose prompts are being read."""
         return self._prefill.sequences if self._prefill is not None else []
+
+    @property
+    def adapters(self) -> set[Adapter]:
+        """Those that sequences here were begun with."""
+        present = (*self.waiting, *self.reading, *self.rows)
+        return {one.adapter for one in present if one.adapter is not None}
 
     @property
     def busy(self) -> bool:
@@ -141,8 +148,9 @@ class Batcher:
         lengths = torch.tensor(counts, device=device)
         self._cache.begin(lengths, longest)
         logits = self._model.logits(
+            [one.adapter for one in self.rows],
             input_ids=torch.tensor([[one.last] for one in self.rows], device=device),
-            position_ids=lengths[:, None],
+            position_ids=torch.tensor([[one.position] for one in self.rows], device=device),
             attention_mask=decode_masks(self._model.config, lengths, longest + 1, self._model.dtype),
             past_key_values=self._cache,
             **self._model.told(len(one.request.prompt_ids) for one in self.rows),

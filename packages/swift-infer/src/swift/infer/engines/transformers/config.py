@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from swift.core.config.schema import Config
 
@@ -20,4 +20,7 @@ class TransformersEngineConfig(Config):
     kv_tokens: PositiveInt = Field(
         default=262_144,
         description="most tokens of keys and values held at once, the room for running answers included",
+    )
+    prepare_seconds: PositiveFloat = Field(
+        default=20.0, description="most time that a request's constraint and images may take to be read"
     )

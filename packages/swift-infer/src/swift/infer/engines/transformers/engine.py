@@ -7,18 +7,23 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
 
 from swift.core.errors import EngineError
-from swift.core.types import EngineHealth, GenerationRequest, TokenDelta
+from swift.core.types import EngineFacts, EngineHealth, GenerationRequest, TokenDelta
+from swift.infer.constraints import KINDS
 from swift.infer.engines.transformers import sequence as sequences
 from swift.infer.engines.transformers.batcher import Batcher
 from swift.infer.engines.transformers.config import TransformersEngineConfig
 from swift.infer.engines.transformers.detokenize import decoder
 from swift.infer.engines.transformers.model import LiveModel
+from swift.infer.engines.transformers.prepare import Prepared, Preparer, needs_preparing, result_of
+from swift.infer.engines.transformers.refuse import Limits
 
 Sink = Callable[[TokenDelta], None]
 STEPS = 8  # steps that generate() makes at a time: borrowing the model costs a walk over its modules
@@ -33,7 +38,7 @@ class TransformersEngine:
 
     Args:
         model: causal language model, in any mode, with or without a peft wrapper.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; for images its processor.
         config: limits of the batch.
         max_length: longest prompt and answer together, in tokens; default: the model's own limit.
 
@@ -50,9 +55,14 @@ class TransformersEngine:
     ) -> None:
         config = config or TransformersEngineConfig()
         self._model = LiveModel(model)
-        self._decode = decoder(tokenizer)
-        self._stops = stop_tokens(self._model.base, tokenizer)
-        self._limits = sequences.Limits(
+        text = getattr(tokenizer, "tokenizer", tokenizer)
+        self._decode = decoder(text)
+        self._stops = stop_tokens(self._model.base, text)
+        self._preparer = Preparer(
+            tokenizer, self._model.base.config, self._model.vocab_size, config.prepare_seconds
+        )
+        self._preparing: dict[str, Future[Prepared]] = {}
+        self._limits = Limits(
             max_length or self._model.max_length,
             config.kv_tokens,
             self._model.vocab_size,
@@ -60,9 +70,10 @@ class TransformersEngine:
         )
         self._batcher = Batcher(self._model, config)
         self._driving = threading.Lock()
+        self._turn = threading.Lock()
         self._guard = threading.Lock()
         self._sinks: dict[str, Sink] = {}
-        self._arrivals: SimpleQueue[GenerationRequest] = SimpleQueue()
+        self._arrivals: SimpleQueue[Prepared] = SimpleQueue()
         self._departures: SimpleQueue[str] = SimpleQueue()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -90,6 +101,8 @@ class TransformersEngine:
             while unfinished:
                 if not mine:
                     self._drive(lambda: not mine, STEPS)
+                if not mine and self._idle():  # all that is left is being prepared
+                    wait(list(self._preparing.values()), return_when=FIRST_COMPLETED)
                 while mine:
                     delta = mine.popleft()
                     if delta.finish_reason is not None:
@@ -140,12 +153,42 @@ class TransformersEngine:
             EngineError: unknown name or wrong shape; no weight has changed then.
         """
         if weights is not None:
-            with self._driving:
+            with self._turn, self._driving:
                 self._model.load(weights)
+
+    def facts(self) -> EngineFacts:
+        """What it can do with this model; the names of adapters are those of now."""
+        return EngineFacts(
+            max_length=self.max_length,
+            shares_weights=True,
+            images=self._preparer.media.reads,
+            constraints=KINDS,
+            adapters=self._model.adapters.names,
+            loads_adapters=self._model.adapters.possible,
+        )
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Offer a LoRA adapter under a name; requests that run with another one of that name keep it.
+
+        Raises:
+            EngineError: it cannot be read, is more than LoRA, or does not fit the model; nothing changes.
+        """
+        adapter = self._model.adapters.read(name, folder)
+        with self._turn, self._driving:
+            self._model.adapters.load(adapter, self._batcher.adapters)
+
+    def unload_adapter(self, name: str) -> None:
+        """Offer an adapter no longer; requests that run with it keep it to their end.
+
+        Raises:
+            EngineError: no adapter of that name.
+        """
+        with self._turn, self._driving:
+            self._model.adapters.unload(name, self._batcher.adapters)
 
     def health(self) -> EngineHealth:
         """Whether requests are taken, and how many run and wait."""
-        waiting = len(self._batcher.waiting) + self._arrivals.qsize()
+        waiting = len(self._batcher.waiting) + self._arrivals.qsize() + len(self._preparing)
         running = len(self._batcher.rows) + len(self._batcher.reading)
         detail = self._death or ("closed" if self._closed else "")
         return EngineHealth(ready=not detail, running=running, waiting=waiting, detail=detail)
@@ -158,6 +201,7 @@ class TransformersEngine:
         self._wake.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+        self._preparer.close()
         with self._driving:
             self._fail_all("the engine was closed")
 
@@ -170,8 +214,23 @@ class TransformersEngine:
                     f"request id {request.request_id!r} is in use", "give every request its own id"
                 )
             self._sinks[request.request_id] = sink
-        self._arrivals.put(request)
-        self._wake.set()
+        if needs_preparing(request):
+            self._prepare(request)
+        else:
+            self._arrivals.put(Prepared(request))
+            self._wake.set()
+
+    def _prepare(self, request: GenerationRequest) -> None:
+        """Let a request arrive when it is ready, unless it has been aborted by then."""
+        future = self._preparer.submit(request)
+        self._preparing[request.request_id] = future
+
+        def arrive(done: Future[Prepared]) -> None:
+            if self._preparing.get(request.request_id) is done:
+                self._arrivals.put(result_of(done, request))
+                self._wake.set()
+
+        future.add_done_callback(arrive)
 
     def _start(self) -> None:
         with self._guard:
@@ -192,6 +251,8 @@ class TransformersEngine:
 
     def _drive(self, wanted: Callable[[], bool], steps: int = 1) -> None:
         """A few steps for everybody, unless another thread has meanwhile done what was wanted."""
+        with self._turn:
+            pass  # whoever waits to change something between two steps comes first
         with self._driving:
             if not wanted():
                 return
@@ -209,14 +270,19 @@ class TransformersEngine:
                 raise
 
     def _receive(self) -> None:
-        for request in drained(self._arrivals):
-            begun = sequences.begin(request, self._limits, self._decode, self._stops)
+        for arrived in drained(self._arrivals):
+            request = arrived.request
+            if needs_preparing(request) and self._preparing.pop(request.request_id, None) is None:
+                continue  # aborted meanwhile
+            begun = sequences.begin(arrived, self._limits, self._decode, self._stops, self._model.adapters)
             if isinstance(begun, TokenDelta):
                 self._deliver([begun])
             else:
                 self._batcher.add(begun)
         leaving = set(drained(self._departures))
         if leaving:
+            unready = [one for one in leaving if self._preparing.pop(one, None) is not None]
+            self._deliver(TokenDelta(request_id=one, finish_reason="abort") for one in unready)
             self._deliver(self._batcher.drop(leaving))
 
     def _deliver(self, deltas: Iterable[TokenDelta]) -> None:
@@ -229,8 +295,11 @@ class TransformersEngine:
                 sink(delta)
 
     def _fail_all(self, problem: str) -> None:
-        arrived = [sequences.failure(request.request_id, problem) for request in drained(self._arrivals)]
-        self._deliver([*self._batcher.drop_all(problem), *arrived])
+        arrived = [one.request.request_id for one in drained(self._arrivals)]
+        absent = dict.fromkeys([*arrived, *self._preparing])
+        self._preparing.clear()
+        failed = [sequences.failure(request_id, problem) for request_id in absent]
+        self._deliver([*self._batcher.drop_all(problem), *failed])
 
 
 def drained(queue: SimpleQueue[Any]) -> Iterator[Any]:

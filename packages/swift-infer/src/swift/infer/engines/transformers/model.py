@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from swift.core.errors import EngineError, did_you_mean
 from swift.core.models.prompt import reads_prompt_lengths
+from swift.infer.engines.transformers.adapter_folder import Adapter
+from swift.infer.engines.transformers.adapters import Adapters
 from swift.infer.engines.transformers.attention import NAME
 from swift.infer.engines.transformers.masks import KINDS, attention_kinds
 
@@ -37,6 +39,7 @@ class LiveModel:
         self.config = self.base.config.get_text_config()
         self._reads_lengths = False
         self.virtual_tokens = int(getattr(model, "virtual_tokens", 0))
+        self.adapters = Adapters(self.base, wrapped=model is not self.base)
         self._accepted = set(inspect.signature(self.base.forward).parameters)
         self._check()
 
@@ -81,12 +84,17 @@ class LiveModel:
         """Layers that keep keys and values."""
         return int(self.config.num_hidden_layers)
 
-    def logits(self, **inputs: Any) -> torch.Tensor:
-        """Logits [B, V] of the last position."""
+    def logits(self, adapters: Sequence[Adapter | None], **inputs: Any) -> torch.Tensor:
+        """Logits [B, V] of the last position.
+
+        Args:
+            adapters: what each row is computed with.
+        """
         if "logits_to_keep" in self._accepted:
             inputs["logits_to_keep"] = 1
         whole = self.base if self.virtual_tokens else self.model  # their wrapper would count positions anew
-        output = whole(use_cache=True, **inputs)
+        with self.adapters.using(adapters):
+            output = whole(use_cache=True, **inputs)
         return output.logits[:, -1]  # type: ignore[no-any-return]
 
     def new_cache(self, rows: int) -> Cache:

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import torch
 
 from swift.core.types import SamplingParams
+from swift.infer.engines.transformers.constraint import Matcher, mask
+from swift.infer.engines.transformers.penalties import Penalties
 
 CANDIDATES = 256  # likeliest tokens tried first for top-p; a full sort follows only where they do not suffice
 BLOCK = 64
@@ -22,11 +24,18 @@ GREEDY = 1e-5  # at lower temperatures all probability lies on one token, and th
 
 @dataclass(slots=True, frozen=True)
 class Draw:
-    """One row of a step: how it samples, its seed, and how many tokens it drew before."""
+    """One row of a step: how it samples, its seed, the number of its token, what changes its logits."""
 
     params: SamplingParams
     seed: int
     index: int
+    penalties: Penalties | None = None
+    matcher: Matcher | None = None
+
+    @property
+    def shaped(self) -> bool:
+        """Whether it draws from other logits than the model's."""
+        return self.penalties is not None or self.matcher is not None
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,12 +46,14 @@ class Drawn:
         logprob: its log-probability at temperature 1 without filters, or None when not asked for.
         top: the likeliest tokens' log-probabilities by token id, likeliest first, or None.
         finite: whether the logits were numbers; the token means nothing otherwise.
+        possible: whether the constraint left any token; the token means nothing otherwise.
     """
 
     token: int
     logprob: float | None = None
     top: dict[int, float] | None = None
     finite: bool = True
+    possible: bool = True
 
 
 def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
@@ -53,20 +64,48 @@ def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         draws: B rows.
     """
     logits = logits.float()
-    highest, tokens = largest(logits)
-    random = [row for row, draw in enumerate(draws) if draw.params.temperature > GREEDY]
-    if random:
-        rows = torch.tensor(random, device=logits.device)
-        chosen = _draw(_rows(logits, rows), [draws[row] for row in random])
+    highest, tokens = _choose(logits, draws, [row for row, draw in enumerate(draws) if not draw.shaped])
+    possible = [True] * len(draws)
+    shaped = [row for row, draw in enumerate(draws) if draw.shaped]
+    if shaped:
+        rows = torch.tensor(shaped, device=logits.device)
+        left, chosen = _choose_shaped(logits[rows], [draws[row] for row in shaped])
         tokens = tokens.index_copy(0, rows, chosen)
+        for row, some in zip(shaped, left.tolist(), strict=True):
+            possible[row] = some
     finite = torch.isfinite(highest).tolist()  # a maximum propagates NaN
     logprobs = _logprobs(logits, tokens, draws)
     nothing = (None, None)
     drawn = []
     for row, token in enumerate(tokens.tolist()):
         logprob, top = logprobs.get(row, nothing)
-        drawn.append(Drawn(token, logprob, top, finite[row]))
+        drawn.append(Drawn(token, logprob, top, finite[row], possible[row]))
     return drawn
+
+
+def _choose(
+    logits: torch.Tensor, draws: Sequence[Draw], rows: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(greatest logit, token) of every row, [B] each; drawn at random in those of `rows` that ask for it."""
+    highest, tokens = largest(logits)
+    random = [row for row in rows if draws[row].params.temperature > GREEDY]
+    if random:
+        at = torch.tensor(random, device=logits.device)
+        chosen = _draw(_rows(logits, at), [draws[row] for row in random])
+        tokens = tokens.index_copy(0, at, chosen)
+    return highest, tokens
+
+
+def _choose_shaped(logits: torch.Tensor, draws: Sequence[Draw]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(whether any token is left, token) after penalties and constraints, [B] each; logits are used up."""
+    for row, draw in enumerate(draws):
+        if draw.penalties is not None:
+            draw.penalties.apply(logits[row])
+    mask(logits, {row: draw.matcher for row, draw in enumerate(draws) if draw.matcher is not None})
+    stuck = logits.amax(-1) == -torch.inf
+    logits.masked_fill_(stuck[:, None], 0.0)  # nothing can be drawn from nothing
+    _, tokens = _choose(logits, draws, range(len(draws)))
+    return ~stuck, tokens
 
 
 def largest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,7 +152,7 @@ def _draw(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
     scaled = logits / temperature[:, None]
     numbers = uniform([draw.seed for draw in draws], [draw.index for draw in draws])
     point = torch.from_numpy(numbers).to(logits.device)
-    filtered = [row for row, p in enumerate(params) if p.top_k > 0 or p.top_p < 1.0]
+    filtered = [row for row, p in enumerate(params) if p.top_k > 0 or p.top_p < 1.0 or p.min_p > 0.0]
     tokens = torch.empty(len(draws), dtype=torch.long, device=logits.device)
     plain = [row for row in range(len(draws)) if row not in set(filtered)]
     if plain:
@@ -138,20 +177,24 @@ def _invert(probabilities: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
 def _draw_filtered(
     scaled: torch.Tensor, point: torch.Tensor, params: Sequence[SamplingParams]
 ) -> torch.Tensor:
-    """Top-k, then top-p on what is left: the smallest set of the likeliest tokens with that probability."""
+    """Top-k and min-p, then top-p on what is left: the fewest likeliest tokens with that probability."""
     vocabulary = scaled.shape[-1]
     top_k = torch.tensor([p.top_k or vocabulary for p in params], device=scaled.device).clamp(max=vocabulary)
     top_p = torch.tensor([p.top_p for p in params], device=scaled.device)
+    min_p = torch.tensor([p.min_p for p in params], device=scaled.device)
     log_total = torch.logsumexp(scaled, -1, keepdim=True)
     count = min(vocabulary, max(CANDIDATES, max(p.top_k for p in params)))
     while True:
         values, indices = scaled.topk(count, dim=-1)
         weights = (values - log_total).exp()
-        weights = weights.masked_fill(torch.arange(count, device=scaled.device) >= top_k[:, None], 0.0)
-        # a row cut by top-k is complete; another one's mass is 1 by definition
-        mass = torch.where(top_k <= count, weights.sum(-1), torch.ones_like(top_p))
+        unlikely = weights < min_p[:, None] * weights[:, :1]
+        # a row cut by top-k or min-p is complete; another one's mass is 1 by definition
+        complete = (top_k <= count) | unlikely[:, -1]
+        beyond = torch.arange(count, device=scaled.device) >= top_k[:, None]
+        weights = weights.masked_fill(unlikely | beyond, 0.0)
+        mass = torch.where(complete, weights.sum(-1), torch.ones_like(top_p))
         before = weights.cumsum(-1) - weights
-        enough = (weights.sum(-1) >= top_p * mass) | (top_k <= count)
+        enough = (weights.sum(-1) >= top_p * mass) | complete
         if count == vocabulary or bool(enough.all()):
             break
         count = vocabulary

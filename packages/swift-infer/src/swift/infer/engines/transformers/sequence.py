@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
+from swift.core.errors import did_you_mean
 from swift.core.types import FinishReason, GenerationRequest, TokenDelta
+from swift.infer.engines.transformers.adapter_folder import Adapter
+from swift.infer.engines.transformers.adapters import Adapters
+from swift.infer.engines.transformers.constraint import Matcher
 from swift.infer.engines.transformers.detokenize import Decode, Detokenizer
+from swift.infer.engines.transformers.media import Media
+from swift.infer.engines.transformers.penalties import Penalties, penalties
+from swift.infer.engines.transformers.prepare import Prepared
+from swift.infer.engines.transformers.refuse import Limits, problem
 from swift.infer.engines.transformers.sampler import Draw, Drawn
+
+
+class Prompt(NamedTuple):
+    """What decides the keys and values of a prompt: where all of it is equal, they are."""
+
+    tokens: tuple[int, ...]
+    adapter: Adapter | None
+    images: bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -19,6 +35,8 @@ class Sequence:
         length: tokens in the cache.
         last: the token that the next step reads: at first the prompt's last one.
         limit: most new tokens, with the context of the model taken into account.
+        adapter: what the model computes it with, beside its own weights.
+        media: images of the prompt.
     """
 
     request: GenerationRequest
@@ -29,7 +47,11 @@ class Sequence:
     last: int = 0
     generated: int = 0
     finish_reason: FinishReason | None = None
+    adapter: Adapter | None = None
+    media: Media | None = None
     _stops: frozenset[int] = field(default_factory=frozenset)
+    _penalties: Penalties | None = None
+    _matcher: Matcher | None = None
 
     @property
     def prefix(self) -> tuple[int, ...]:
@@ -37,24 +59,37 @@ class Sequence:
         return self.request.prompt_ids[:-1]
 
     @property
+    def prompt(self) -> Prompt:
+        """What is read before the first step, and how."""
+        return Prompt(self.prefix, self.adapter, b"" if self.media is None else self.media.digest)
+
+    @property
     def most(self) -> int:
         """Tokens the cache may hold for it at its end."""
         return len(self.request.prompt_ids) + self.limit
 
+    @property
+    def position(self) -> int:
+        """Of the token that the next step reads; images take fewer positions than tokens."""
+        return self.length + (0 if self.media is None else self.media.shift)
+
     def draw(self) -> Draw:
         """How the next token is sampled."""
-        return Draw(self.request.sampling, self.seed, self.generated)
+        return Draw(self.request.sampling, self.seed, self.generated, self._penalties, self._matcher)
 
     def accept(self, drawn: Drawn) -> TokenDelta:
         """Take the token that follows `last`; the delta to report."""
-        if not drawn.finite:
+        trouble = self._trouble(drawn)
+        if trouble:
             self.finish_reason = "error"
-            return failure(
-                self.request.request_id, "the model's logits are not numbers (NaN): its weights are broken"
-            )
+            return failure(self.request.request_id, trouble)
         self.length += 1
         self.generated += 1
         self.last = drawn.token
+        if self._penalties is not None:
+            self._penalties.add(drawn.token)
+        if self._matcher is not None:
+            self._matcher.add(drawn.token)
         text = self._text(drawn.token)
         return TokenDelta(
             request_id=self.request.request_id,
@@ -65,10 +100,22 @@ class Sequence:
             finish_reason=self.finish_reason,
         )
 
+    def _trouble(self, drawn: Drawn) -> str:
+        if not drawn.finite:
+            return "the model's logits are not numbers (NaN): its weights are broken"
+        if not drawn.possible:
+            return (
+                "no token of the model can continue the answer within its constraint: correct the constraint"
+            )
+        if self._matcher is not None and self._matcher.slow:
+            return "following the constraint takes too much time: make it simpler"
+        return ""
+
     def _text(self, token: int) -> str:
-        ended = token in self._stops and not self.request.sampling.ignore_eos
-        text = "" if ended else self.detokenizer.push(token)
-        if ended or self.detokenizer.stopped:
+        closing = token in self._stops
+        text = "" if closing else self.detokenizer.push(token)
+        complete = self._matcher is not None and self._matcher.ended
+        if closing or complete or self.detokenizer.stopped:
             self.finish_reason = "stop"
         elif self.generated >= self.limit:
             self.finish_reason = "length"
@@ -79,69 +126,41 @@ class Sequence:
         return text
 
 
-@dataclass(slots=True, frozen=True)
-class Limits:
-    """What a request must respect.
-
-    Attributes:
-        context: longest prompt and answer together, None when the model sets none.
-        kv_tokens: room for keys and values.
-        vocab_size: token ids lie below it.
-        virtual_tokens: stand before every prompt; from here on they are part of it, under the id 0.
-    """
-
-    context: int | None
-    kv_tokens: int
-    vocab_size: int
-    virtual_tokens: int = 0
-
-
 def begin(
-    request: GenerationRequest, limits: Limits, decode: Decode, stops: frozenset[int]
+    prepared: Prepared, limits: Limits, decode: Decode, stops: frozenset[int], adapters: Adapters
 ) -> Sequence | TokenDelta:
     """A sequence, or the delta that says why the request cannot be run."""
-    if request.prompt_ids and limits.virtual_tokens:
-        request = replace(request, prompt_ids=(0,) * limits.virtual_tokens + request.prompt_ids)
-    limit = request.sampling.max_tokens
+    request, sampling = prepared.request, prepared.request.sampling
+    own = request.prompt_ids
+    if own and limits.virtual_tokens:
+        request = replace(request, prompt_ids=(0,) * limits.virtual_tokens + own)
+    limit = sampling.max_tokens
     if limits.context is not None:
         limit = min(limit, limits.context - len(request.prompt_ids))
-    problem = _problem(request, limits, limit)
-    if problem:
-        return failure(request.request_id, problem)
-    seed = request.sampling.seed
+    trouble = prepared.problem or problem(request, limits, limit) or _wrong_adapter(request, adapters)
+    if trouble:
+        return failure(request.request_id, trouble)
+    ending = frozenset(sampling.stop_token_ids)
+    if prepared.grammar is not None or not sampling.ignore_eos:
+        ending |= {token for token in stops if token < limits.vocab_size}
     return Sequence(
         request=request,
-        detokenizer=Detokenizer(decode, request.sampling.stop),
-        seed=secrets.randbits(64) if seed is None else seed,
+        detokenizer=Detokenizer(decode, sampling.stop),
+        seed=secrets.randbits(64) if sampling.seed is None else sampling.seed,
         limit=limit,
         last=request.prompt_ids[-1],
-        _stops=stops,
+        adapter=None if request.adapter is None else adapters.get(request.adapter),
+        media=prepared.media,
+        _stops=ending,
+        _penalties=penalties(sampling, own),
+        _matcher=None if prepared.grammar is None else Matcher(prepared.grammar, ending),
     )
 
 
-def _problem(request: GenerationRequest, limits: Limits, limit: int) -> str:
-    count = len(request.prompt_ids)
-    if count == 0:
-        return "the prompt holds no token; send at least one"
-    if request.sampling.max_tokens < 1:
-        return f"max_tokens is {request.sampling.max_tokens}; ask for at least 1"
-    if limit < 1:
-        return f"the prompt has {count} tokens, the model's context {limits.context}; shorten the prompt"
-    if count + limit > limits.kv_tokens:
-        return (
-            f"prompt and answer may take {count + limit} tokens, infer.kv_tokens allows {limits.kv_tokens}; "
-            "raise it, or lower max_tokens"
-        )
-    return _strange_token(request.prompt_ids, limits.vocab_size)
-
-
-def _strange_token(ids: Items[int], vocab_size: int) -> str:
-    if min(ids) >= 0 and max(ids) < vocab_size:
+def _wrong_adapter(request: GenerationRequest, adapters: Adapters) -> str:
+    if request.adapter is None or request.adapter in adapters.names:
         return ""
-    strange = next(token for token in ids if not 0 <= token < vocab_size)
-    return (
-        f"token id {strange} is outside the model's vocabulary of {vocab_size}; use the model's own tokenizer"
-    )
+    return f"no adapter {request.adapter!r} is loaded; {did_you_mean(request.adapter, adapters.names)}"
 
 
 def failure(request_id: str, problem: str) -> TokenDelta:
