@@ -14,11 +14,12 @@ from torch import nn
 from swift.core.config.schema import ModelConfig
 from swift.core.errors import CheckpointError, ModelError
 from swift.core.models.load import load_model, load_tokenizer
+from swift.core.new_folder import new_folder
 from swift.tuners.adapters import find_adapter
 from swift.tuners.commands.merge import command
 from swift.tuners.lora.config import LoraConfig
 from swift.tuners.lora.tuner import LoraTuner
-from swift.tuners.merge import merge_notes, new_folder
+from swift.tuners.merge import merge_notes
 
 TOKENS = torch.arange(10)[None]
 

@@ -28,9 +28,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from swift.core.errors import ConfigError
+from swift.core.new_folder import new_folder
 from swift.tuners.adapters import ADAPTER_WEIGHTS, find_adapter
 from swift.tuners.compatible import refuse_incompatible
-from swift.tuners.merge import new_folder
 from swift.tuners.peft_tuner import saved_config, saved_weights
 
 METHODS = ("linear", "ties", "dare_linear", "dare_ties", "cat", "svd")

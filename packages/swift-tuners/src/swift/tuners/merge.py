@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 
 from swift.core.config.schema import ModelConfig
-from swift.core.errors import CheckpointError
 from swift.core.models.heads import set_padding
 from swift.core.models.load import load_config, load_model, load_processor, save_model
+from swift.core.new_folder import new_folder
 from swift.tuners.adapters import adapter_config, adapter_head, base_model, find_adapter, run_record
 from swift.tuners.api import load_tuner, merge_tuner
 from swift.tuners.info import method_of
@@ -73,27 +70,3 @@ def _precision(config: ModelConfig, dtype: str) -> torch.dtype:
     if dtype == "auto":
         return load_config(config).dtype or torch.float32
     return cast(torch.dtype, getattr(torch, dtype))
-
-
-@contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
-    """A folder to fill that takes the place of `output` when the block ends, and vanishes when it fails.
-
-    Raises:
-        CheckpointError: output holds something already, or cannot be written.
-    """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise CheckpointError(f"{str(output)!r} holds something already", "choose a new folder")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    except OSError as error:
-        raise CheckpointError(f"{str(output)!r} cannot be written: {error}") from error
-    try:
-        yield folder
-        folder.chmod(0o755)  # mkdtemp makes folders that only their owner may read
-        folder.replace(output)
-    except OSError as error:
-        raise CheckpointError(f"{str(output)!r} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

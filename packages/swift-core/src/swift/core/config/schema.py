@@ -387,6 +387,9 @@ class BenchmarkConfig(Config):
     compare: Names = Field(
         default_factory=list, description="models, adapters or checkpoints to measure side by side"
     )
+    resume: bool = Field(
+        False, description="keep the answers that output_dir holds of an evaluation that was stopped"
+    )
     output_dir: str = Field("eval-output", description="folder of eval.json, answers and logs")
 
 

@@ -28,6 +28,7 @@ from swift.core.models.chat_template import read_chat_template
 from swift.core.models.heads import check_head, config_values, head_weights
 from swift.core.models.hub import locate
 from swift.core.models.own import OwnFamily, adopt, default_attention, own_family
+from swift.core.models.stored import stored_options, unpack
 from swift.core.registry import tiny_models
 from swift.core.types import Head
 
@@ -210,6 +211,8 @@ def _from_folder(
         arguments.setdefault("device_map", {"": device})
     architecture = AutoConfig.from_pretrained(folder, **_trust(config))
     check_head(architecture, head, config.model_id)
+    if not options_quantize(arguments):
+        arguments.update(stored_options(folder, architecture, device))
     if model_class is None:
         model_class = _auto_class(architecture, None, head)
     model, report = model_class.from_pretrained(
@@ -222,6 +225,7 @@ def _from_folder(
             f"model {config.model_id!r} lacks {len(absent)} weights, among them {', '.join(absent[:3])}",
             f"its files are not those of a {type(model).__name__}, or incomplete: fetch or export it again",
         )
+    unpack(model)
     return cast("PreTrainedModel", model)
 
 

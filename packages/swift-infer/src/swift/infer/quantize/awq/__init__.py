@@ -1,0 +1,1 @@
+"""AWQ: weights of few bits, channels with large activations scaled up before rounding."""

@@ -1,0 +1,1 @@
+"""bitsandbytes LLM.int8()."""

@@ -1,0 +1,1 @@
+"""GPTQ: weights of few bits whose rounding errors are corrected column by column."""

@@ -1,0 +1,1 @@
+"""llm-compressor as another implementation, in an environment of its own."""
