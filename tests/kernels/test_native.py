@@ -27,6 +27,8 @@ def test_public_surface() -> None:
         "linear_cross_entropy_and_entropy",
         "native_available",
         "pack",
+        "paged_attention",
+        "skinny_linear",
     ]
 
 

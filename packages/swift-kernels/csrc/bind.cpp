@@ -7,7 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/instruction_set.h"
 #include "cpu/pack.h"
+#include "cpu/paged_attention.h"
+#include "cpu/skinny_linear.h"
 #include "cpu/softmax_tile.h"
 
 namespace nb = nanobind;
@@ -72,6 +75,41 @@ void softmax_gradient_tile(const TileArgument& tile, std::uintptr_t log_total, s
                                           pointer<const float>(row_gradient), to_scaling(scaling), threads);
 }
 
+using LinearArgument = std::tuple<std::uintptr_t, std::uintptr_t, std::uintptr_t, std::uintptr_t>;
+using LinearShape = std::tuple<std::int64_t, std::int64_t, std::int64_t>;
+
+void skinny_linear(const LinearArgument& addresses, const LinearShape& shape, int threads) {
+    nb::gil_scoped_release release;
+    swift::kernels::skinny_linear(
+        {pointer<const float>(std::get<0>(addresses)), pointer<const float>(std::get<1>(addresses)),
+         pointer<const float>(std::get<2>(addresses)), pointer<float>(std::get<3>(addresses)), std::get<0>(shape),
+         std::get<1>(shape), std::get<2>(shape)},
+        threads);
+}
+
+using RowsArgument = std::tuple<std::uintptr_t, std::uintptr_t, std::uintptr_t, std::uintptr_t>;
+using PagesArgument = std::tuple<std::uintptr_t, std::uintptr_t, std::uintptr_t, std::uintptr_t>;
+using AttentionShape = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                                  std::int64_t, std::int64_t>;
+
+void paged_attention(const RowsArgument& rows, const PagesArgument& pages, const AttentionShape& shape, float scale,
+                     int threads) {
+    nb::gil_scoped_release release;
+    swift::kernels::PagedAttention work;
+    work.query = pointer<const float>(std::get<0>(rows));
+    work.new_key = pointer<const float>(std::get<1>(rows));
+    work.new_value = pointer<const float>(std::get<2>(rows));
+    work.out = pointer<float>(std::get<3>(rows));
+    work.keys = pointer<float>(std::get<0>(pages));
+    work.values = pointer<float>(std::get<1>(pages));
+    work.table = pointer<const std::int32_t>(std::get<2>(pages));
+    work.lengths = pointer<const std::int64_t>(std::get<3>(pages));
+    std::tie(work.rows, work.heads, work.key_heads, work.key_size, work.value_size, work.page_size, work.table_width,
+             work.window) = shape;
+    work.scale = scale;
+    swift::kernels::paged_attention(work, threads);
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -82,5 +120,9 @@ NB_MODULE(_native, m) {
           "Take a tile of a head's products into the softmax of its rows. See csrc/cpu/softmax_tile.h.");
     m.def("softmax_gradient_tile", &softmax_gradient_tile, "tile"_a, "log_total"_a, "row_gradient"_a, "scaling"_a,
           "threads"_a, "Turn a tile of a head's products into its gradient. See csrc/cpu/softmax_tile.h.");
-    m.def("instruction_set", &swift::kernels::instruction_set, "avx512, avx2 or baseline.");
+    m.def("skinny_linear", &skinny_linear, "addresses"_a, "shape"_a, "threads"_a,
+          "input weight^T + bias for few rows of input. See csrc/cpu/skinny_linear.h.");
+    m.def("paged_attention", &paged_attention, "rows"_a, "pages"_a, "shape"_a, "scale"_a, "threads"_a,
+          "Attention of one new token a row over keys and values in pages. See csrc/cpu/paged_attention.h.");
+    m.def("instruction_set", &swift::kernels::instruction_set_name, "avx512, avx2 or baseline.");
 }

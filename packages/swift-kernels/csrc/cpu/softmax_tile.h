@@ -42,7 +42,4 @@ void softmax_tile(const Tile& tile, const SoftmaxState& state, const Scaling& sc
 void softmax_gradient_tile(const Tile& tile, const float* log_total, const float* row_gradient,
                            const Scaling& scaling, int threads);
 
-// The instruction set that these two run: avx512, avx2 or baseline.
-const char* instruction_set();
-
 }  // namespace swift::kernels

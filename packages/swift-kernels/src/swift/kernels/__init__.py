@@ -3,6 +3,8 @@
 from swift.kernels._implementation import Implementation, native_available
 from swift.kernels.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_and_entropy
 from swift.kernels.pack import Packing, pack
+from swift.kernels.paged_attention import paged_attention
+from swift.kernels.skinny_linear import skinny_linear
 
 __all__ = [
     "Implementation",
@@ -11,4 +13,6 @@ __all__ = [
     "linear_cross_entropy_and_entropy",
     "native_available",
     "pack",
+    "paged_attention",
+    "skinny_linear",
 ]

@@ -18,4 +18,14 @@ def softmax_gradient_tile(
     scaling: tuple[float, float, float],
     threads: int,
 ) -> None: ...
+def skinny_linear(
+    addresses: tuple[int, int, int, int], shape: tuple[int, int, int], threads: int
+) -> None: ...
+def paged_attention(
+    rows: tuple[int, int, int, int],
+    pages: tuple[int, int, int, int],
+    shape: tuple[int, int, int, int, int, int, int, int],
+    scale: float,
+    threads: int,
+) -> None: ...
 def instruction_set() -> str: ...

@@ -1,0 +1,8 @@
+#define SWIFT_ISA baseline
+#if defined(__GNUC__)
+#define SWIFT_WIDTH 4
+#else
+#define SWIFT_WIDTH 1
+#endif
+#define SWIFT_VECTORS 2
+#include "cpu/skinny_columns.h"
