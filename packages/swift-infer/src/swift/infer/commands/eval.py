@@ -59,7 +59,7 @@ def subjects_of(config: str | None, overrides: list[str], models: list[str]) -> 
     first = load_infer_run(path, overrides)
     compared = models or first.benchmark.compare
     if not compared:
-        return [Subject(served_name(first), first)]
+        return [Subject(getattr(first.engine, "model", None) or served_name(first), first)]
     runs = [load_infer_run(path, [*overrides, f"model.model_id={json.dumps(model)}"]) for model in compared]
     names = [served_name(one) for one in runs]
     full = [model.strip("/").replace("/", "_") for model in compared]
@@ -73,15 +73,13 @@ def measure(subjects: list[Subject]) -> int:
     """Table on the console, figures in a file; status 1 where a figure is missing."""
     from pathlib import Path
 
-    from rich.console import Console
-
     from swift.core.console import say
     from swift.infer.evaluate.results import FILE
     from swift.infer.evaluate.run import evaluate
-    from swift.infer.evaluate.table import comparison, remarks
+    from swift.infer.evaluate.table import comparison, remarks, show
 
     measured, labels = evaluate(subjects)
-    Console().print(comparison(measured, labels))
+    show(comparison(measured, labels))
     for remark in remarks(measured):
         say(remark)
     click.echo(f"figures: {Path(subjects[0].run.benchmark.output_dir) / FILE}")
@@ -90,27 +88,26 @@ def measure(subjects: list[Subject]) -> int:
 
 def load_test(subjects: list[Subject]) -> int:
     """Speed under load, in a table and a file."""
-    from rich.console import Console
-
     from swift.infer.evaluate.load_test import load_tests, speed
+    from swift.infer.evaluate.table import show
 
     path, tested = load_tests(subjects)
-    Console().print(speed(tested))
+    show(speed(tested))
     click.echo(f"figures: {path}")
     return int(any(row["failed"] for rows in tested.values() for row in rows))
 
 
 def show_benchmarks(word: str) -> int:
     """Names, tags and metrics."""
-    from rich.console import Console
     from rich.table import Table
 
     from swift.infer.evaluate.catalog import described
+    from swift.infer.evaluate.table import show
 
     table = Table("benchmark", "tags", "metrics")
     for row in described("" if word == "all" else word):
         table.add_row(*row)
-    Console().print(table)
+    show(table)
     return 0
 
 

@@ -16,12 +16,12 @@ from swift.infer.evaluate.results import write_speed
 from swift.infer.evaluate.run import Subject, reached, seed_of
 
 COLUMNS = (
-    ("tokens/s", "tokens_per_second", 1),
-    ("requests/s", "requests_per_second", 2),
-    ("first token ms", "ttft_ms", 1),
+    ("tok/s", "tokens_per_second", 1),
+    ("req/s", "requests_per_second", 2),
+    ("TTFT ms", "ttft_ms", 1),
     ("p50", "ttft_p50_ms", 1),
     ("p99", "ttft_p99_ms", 1),
-    ("ms a token", "tpot_ms", 2),
+    ("TPOT ms", "tpot_ms", 2),
     ("latency s", "latency_s", 2),
 )
 Figures = Mapping[str, float]
@@ -44,7 +44,7 @@ def load_tests(subjects: Sequence[Subject]) -> tuple[Path, dict[str, list[Figure
 
 
 def speed(tested: Mapping[str, Sequence[Figures]]) -> Table:
-    """One row a model and concurrency."""
+    """One row a model and concurrency; TTFT: time to the first token, TPOT: time for each further one."""
     table = Table("model", "at a time", "requests", "failed")
     for heading, _, _ in COLUMNS:
         table.add_column(heading, justify="right")
@@ -61,7 +61,7 @@ def _one_model(worker: Worker, subject: Subject) -> list[Figures]:
     rows: list[Figures] = []
     with ExitStack() as stack:
         where = stack.enter_context(reached(subject.run))
-        tokenizer = _tokenizer_folder(subject, worker.folder / subject.name / "tokenizer")
+        tokenizer = _tokenizer_folder(subject, subject.folder(worker.folder) / "tokenizer")
         for concurrency in config.perf_concurrency:
             say(f"{subject.name}: {concurrency} at a time")
             told: dict[str, Any] = {
@@ -73,7 +73,7 @@ def _one_model(worker: Worker, subject: Subject) -> list[Figures]:
                 "answer_tokens": config.perf_answer_tokens,
                 "tokenizer": str(tokenizer),
                 "seed": seed_of(subject.run),
-                "folder": str(worker.folder / subject.name / f"perf-{concurrency}"),
+                "folder": str(subject.folder(worker.folder) / f"perf-{concurrency}"),
             }
             rows.append({"concurrency": concurrency, **worker.ask(told)})
     return rows

@@ -88,6 +88,7 @@ def order(
         "stall_timeout": config.stall_timeout,
         "judge": _judge(config.judge),
         "seed": seed,
+        "resume": config.resume,
         "folder": str(folder),
         **endpoint,
     }

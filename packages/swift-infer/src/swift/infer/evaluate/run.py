@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from swift.infer.evaluate.host import endpoint, serving
 from swift.infer.evaluate.plan import Asked, order, plan
 from swift.infer.evaluate.results import Measured, Result, write_record
 
+REMOTE = "remote"
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -25,6 +28,10 @@ class Subject:
 
     name: str
     run: RunConfig
+
+    def folder(self, output: Path) -> Path:
+        """Where its answers go: a name that a file system takes, and that leads nowhere else."""
+        return output / "models" / (re.sub(r"[^\w.+-]", "_", self.name).strip(".") or "model")
 
 
 def evaluate(subjects: Sequence[Subject]) -> tuple[list[Measured], list[str]]:
@@ -77,12 +84,12 @@ def measure(worker: Worker, subject: Subject, asked: Sequence[Asked], counts: Ma
             for one in asked:
                 say(f"{subject.name}: {one.label} ({counts[one.label]} questions)")
                 results.append(
-                    grade(worker, one, run, where, worker.folder / subject.name, counts[one.label])
+                    grade(worker, one, run, where, subject.folder(worker.folder), counts[one.label])
                 )
     except SwiftError as raised:
         error = raised.problem
     return Measured(
-        subject.name, run.model.model_id, run.model.adapter, run.infer.engine, tuple(results), error
+        subject.name, asked_model(run), run.model.adapter, run.infer.engine, tuple(results), error
     )
 
 
@@ -114,12 +121,44 @@ def reached(run: RunConfig) -> Iterator[Mapping[str, Any]]:
     Raises:
         SwiftError: model or engine cannot be loaded.
     """
+    if run.infer.engine == REMOTE:
+        yield elsewhere(run)
+        return
     from swift.infer.load import load_engine, served_name
 
     engine, tokenizer = load_engine(run)
     name = served_name(run)
     with serving(engine, tokenizer, name, answering(run.benchmark, run.infer)) as url:
         yield endpoint(url, name, temperature=run.benchmark.temperature, seed=seed_of(run))
+
+
+def elsewhere(run: RunConfig) -> Mapping[str, Any]:
+    """A model that somebody else serves: it is asked directly.
+
+    Raises:
+        EngineError: no such server, key or model.
+    """
+    from swift.infer.engines.http.client import HttpClient, Limits
+    from swift.infer.engines.remote.config import RemoteEngineConfig
+    from swift.infer.engines.remote.engine import checked_url, offered
+    from swift.infer.engines.remote.key import api_key
+
+    config = run.engine if isinstance(run.engine, RemoteEngineConfig) else RemoteEngineConfig()
+    limits = Limits(config.timeout, config.retries, config.max_connections, through_proxies=True)
+    url, key = checked_url(config.base_url), api_key(config)
+    client = HttpClient(url, limits, key)
+    try:
+        model, _ = offered(client, config.model)
+    finally:
+        client.close()
+    answers = run.benchmark
+    sampling = {"temperature": answers.temperature, "max_tokens": answers.answer_tokens}
+    return endpoint(url, model, key or "EMPTY", seed=seed_of(run), **sampling)
+
+
+def asked_model(run: RunConfig) -> str:
+    """What stands for the model in records: folder, hub id, or the URL of one that is served elsewhere."""
+    return str(getattr(run.engine, "base_url", None) or run.model.model_id)
 
 
 def answering(config: BenchmarkConfig, infer: InferConfig) -> InferConfig:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from swift.infer.evaluate.results import Measured, Result
+
+WIDTH = 200  # columns of a table that goes to a file or a pipe
+
+
+def show(table: Table) -> None:
+    """Print it; where nobody watches, without regard to the width of a terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(table)
 
 
 def comparison(models: Sequence[Measured], labels: Sequence[str]) -> Table:

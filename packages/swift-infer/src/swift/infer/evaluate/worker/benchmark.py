@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,9 @@ def grade(order: Order) -> dict[str, Any]:
         EngineError: no answer could be graded.
     """
     order["args"] = _settled(order)
+    folder = Path(order["folder"])
+    if not order["resume"]:
+        shutil.rmtree(folder, ignore_errors=True)  # EvalScope appends to answers that are there
     found = run_task(_config(order))
     report = found.get(order["benchmark"])
     if not isinstance(report, Report) or not report.metrics:
@@ -97,7 +101,7 @@ def grade(order: Order) -> dict[str, Any]:
         },
         "questions": summary.requested if summary else report.num,
         "failed": summary.errored if summary else 0,
-        "too_long": _stopped(Path(order["folder"]))["model_length"],
+        "too_long": _stopped(folder)["model_length"],
     }
 
 
@@ -141,6 +145,7 @@ def _config(order: Order) -> Any:
         seed=order["seed"],
         work_dir=order["folder"],
         no_timestamp=True,
+        use_cache=order["folder"] if order["resume"] else None,
         ignore_errors=True,  # they are counted
         collect_perf=False,
     )

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import shutil
 from typing import Any
 
 from evalscope.perf.arguments import Arguments
 from evalscope.perf.main import run_perf_benchmark
-from evalscope.perf.utils.perf_constants import Metrics, PercentileMetrics
 
 FIGURES = {
-    "requests": Metrics.TOTAL_REQUESTS,
-    "failed": Metrics.FAILED_REQUESTS,
-    "seconds": Metrics.TIME_TAKEN_FOR_TESTS,
-    "requests_per_second": Metrics.REQUEST_THROUGHPUT,
-    "tokens_per_second": Metrics.OUTPUT_TOKEN_THROUGHPUT,
-    "prompt_tokens": Metrics.AVERAGE_INPUT_TOKENS_PER_REQUEST,
-    "answer_tokens": Metrics.AVERAGE_OUTPUT_TOKENS_PER_REQUEST,
-    "ttft_ms": Metrics.AVERAGE_TIME_TO_FIRST_TOKEN,
-    "tpot_ms": Metrics.AVERAGE_TIME_PER_OUTPUT_TOKEN,
-    "latency_s": Metrics.AVERAGE_LATENCY,
+    "requests": "total_requests",
+    "failed": "failed_requests",
+    "seconds": "time_taken",
+    "requests_per_second": "request_throughput",
+    "tokens_per_second": "output_token_throughput",
+    "prompt_tokens": "avg_input_tokens",
+    "answer_tokens": "avg_output_tokens",
+    "ttft_ms": "avg_ttft",
+    "tpot_ms": "avg_tpot",
+    "latency_s": "avg_latency",
 }
+"""Our names, with their units, and EvalScope's."""
 
 
 def load_test(order: dict[str, Any]) -> dict[str, float]:
     """Figures of one run with order["concurrency"] requests at a time (units in their names)."""
+    shutil.rmtree(order["folder"], ignore_errors=True)  # EvalScope refuses a folder that it has used
     found = run_perf_benchmark(
         Arguments(
             model=order["model"],
@@ -41,20 +42,12 @@ def load_test(order: dict[str, Any]) -> dict[str, float]:
             extra_args={"ignore_eos": True},
             temperature=0.0,
             seed=order["seed"],
-            outputs_dir=str(Path(order["folder"])),
+            outputs_dir=order["folder"],
             no_timestamp=True,
         )
     )
     (run,) = found.values()
-    figures = {name: run["metrics"][column] for name, column in FIGURES.items()}
-    return figures | _percentiles(run["percentiles"])
-
-
-def _percentiles(found: Any) -> dict[str, float]:
-    """The median and the slowest of a hundred."""
-    rows = {str(row[PercentileMetrics.PERCENTILES]): row for row in found.to_list()}
-    return {
-        f"ttft_p{share}_ms": rows[f"{share}%"][PercentileMetrics.TTFT]
-        for share in (50, 99)
-        if f"{share}%" in rows
+    figures = {name: float(getattr(run["metrics"], theirs)) for name, theirs in FIGURES.items()}
+    return figures | {
+        f"ttft_p{share}_ms": run["percentiles"].get_p(f"{share}%", "ttft") for share in (50, 99)
     }
