@@ -21,10 +21,10 @@ from swift.core.models.load import load_model, load_tokenizer
 from swift.core.types import EngineHealth, GenerationRequest, SamplingParams, TokenDelta
 from swift.infer.engines.transformers.engine import TransformersEngine
 from swift.infer.server.app import create_app
+from swift.infer.server.prompting import chat_prompt
 from swift.infer.server.run import Server, address, listen
 from swift.infer.server.schema import ChatRequest
 from swift.infer.server.served import ServedModel
-from swift.infer.server.tools import ToolCallParser
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 
@@ -132,9 +132,9 @@ def test_stop_ends_the_text(client: OpenAI) -> None:
         ({"temperature": -1}, openai.BadRequestError, "invalid_value", "temperature is -1"),
         ({"n": 0}, openai.BadRequestError, "invalid_value", "n is 0"),
         ({"messages": []}, openai.BadRequestError, "invalid_value", "messages"),
-        ({"messages": [{"content": "x"}]}, openai.BadRequestError, "invalid_value", "role"),
-        ({"frequency_penalty": 1.0}, openai.BadRequestError, "invalid_value", "frequency_penalty"),
-        ({"top_logprobs": 2}, openai.BadRequestError, None, "logprobs=true"),
+        ({"messages": [{"content": "x"}]}, openai.BadRequestError, "missing_value", "messages[0].role"),
+        ({"frequency_penalty": 2.5}, openai.BadRequestError, "invalid_value", "frequency_penalty"),
+        ({"top_logprobs": 2}, openai.BadRequestError, "invalid_value", "logprobs=true"),
         ({"stop": ["a"] * 17}, openai.BadRequestError, "invalid_value", "at most 16"),
         ({"messages": [{"role": "user"}]}, openai.BadRequestError, "invalid_value", "no content"),
         ({"messages": [{"role": "user", "content": 5}]}, openai.BadRequestError, "invalid_value", "is 5"),
@@ -202,10 +202,10 @@ def test_messages_reach_the_template_as_training_writes_them(served: ServedModel
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "a", "content": "5"},
     ]
-    request = ChatRequest(model="tiny", messages=messages)
-    assert request.messages[0]["content"] == "ab"
-    assert request.messages[1]["tool_calls"][0]["function"]["arguments"] == {"key": 1}
-    text = served.tokenizer.decode(served.chat_prompt(request))
+    prompt = chat_prompt(served, ChatRequest.model_validate({"model": "tiny", "messages": messages}))
+    assert prompt.messages[0]["content"] == "ab"
+    assert prompt.messages[1]["tool_calls"][0]["function"]["arguments"] == {"key": 1}
+    text = served.tokenizer.decode(prompt.ids)
     assert '"arguments": {"key": 1}' in text
 
 
@@ -246,20 +246,6 @@ def test_a_port_in_use_is_named() -> None:
         port = listener.getsockname()[1]
         with pytest.raises(EngineError, match=rf"(?s)port {port}.*in use.*infer\.port"):
             listen("127.0.0.1", port)
-
-
-def test_tool_calls_are_parsed() -> None:
-    text = 'Let me look. <tool_call>\n{"name": "find", "arguments": {"key": "é"}}\n</tool_call>'
-    parser = ToolCallParser()
-    shown = "".join(parser.push(letter) for letter in text)
-    rest, calls = parser.finish()
-    assert shown + rest == "Let me look. "
-    assert calls[0]["function"]["name"] == "find"
-    assert json.loads(calls[0]["function"]["arguments"]) == {"key": "é"}
-    broken = ToolCallParser()
-    shown = broken.push("a <tool_call>{no</tool_call> b <tool")
-    rest, calls = broken.finish()
-    assert shown + rest == "a <tool_call>{no</tool_call> b <tool" and calls == []
 
 
 class Scripted:

@@ -24,6 +24,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("filter", "regex"): {"pattern": "never"},
     ("filter", "length"): {"min": 1},
     ("callback", "time_limit"): {"minutes": 1},
+    ("content filter", "sensitive_words"): {"words": ["never"]},
     ("loss scale", "regex"): {"patterns": {"x": 0.5}},
     ("optimizer", "galore"): {"rank": 2},
     ("optimizer", "q-galore"): {"rank": 2},

@@ -215,6 +215,8 @@ class GenerationRequest:
         images: encoded files (PNG, JPEG, ...) in the order of their placeholders.
         messages, tools: the chat that the ids were made of; what engines read that have a tokenizer of
             their own (EngineFacts.reads). None for a plain text.
+        tool_choice: "required", or {"type": "function", ...} with the one to call, for those engines; for
+            the others the constraint says it.
     """
 
     request_id: str
@@ -224,6 +226,7 @@ class GenerationRequest:
     images: tuple[bytes, ...] = ()
     messages: tuple[Message, ...] | None = None
     tools: tuple[dict[str, Any], ...] | None = None
+    tool_choice: str | dict[str, Any] | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
 from swift.core.config.schema import InferConfig
 from swift.core.errors import DataError, ModelError
+from swift.core.template.agent.convert import plain_messages
+from swift.core.template.agent.format import AgentFormat
+from swift.core.template.render import Renderer, RenderError
 from swift.core.types import Message, SamplingParams
 
 
@@ -28,29 +30,46 @@ def chat_ids(
 def chat_text(
     tokenizer: Any,
     messages: Sequence[Message],
-    tools: list[dict[str, Any]] | None = None,
+    tools: Sequence[dict[str, Any]] | None = None,
     variables: Mapping[str, Any] | None = None,
+    agent: AgentFormat | None = None,
 ) -> str:
-    """A chat as the template writes it, with more variables than messages and tools for it to read.
+    """A chat as the template writes it.
+
+    Args:
+        variables: more for the template to read.
+        agent: format that tools, calls and results are written in, as data.agent_format trains them; None:
+            the template's own.
 
     Raises:
         ModelError: the tokenizer has no chat template.
-        DataError: the template refuses these messages, or a variable is none of a template's.
+        DataError: the template refuses these messages or leaves tools out, or a variable is none of a
+            template's.
     """
     check_chats(tokenizer)
-    variables = variables or {}
-    taken = sorted(
-        variables.keys() & {*inspect.signature(tokenizer.apply_chat_template).parameters, "messages"}
-    )
+    _check_variables(tokenizer, variables or {})
+    renderer = renderer_of(tokenizer)
+    offered = list(tools) if tools else None
+    if agent is not None:
+        shows_system = not offered or renderer.shows_system()
+        messages, offered = plain_messages(messages, offered, agent, system_turn=shows_system), None
+    try:
+        return renderer.render(messages, offered, generation_prompt=True, variables=variables)
+    except (RenderError, KeyError, RecursionError) as error:
+        raise DataError(f"the chat template refuses these messages: {error}") from error
+
+
+@functools.lru_cache(maxsize=4)
+def renderer_of(tokenizer: Any) -> Renderer:
+    """The renderer of a tokenizer, which learns once what its template makes of tools."""
+    return Renderer(tokenizer)
+
+
+def _check_variables(tokenizer: Any, variables: Mapping[str, Any]) -> None:
+    own = {*inspect.signature(tokenizer.apply_chat_template).parameters, "messages"}
+    taken = sorted(variables.keys() & own)
     if taken:
         raise DataError(f"{', '.join(taken)} cannot be set as a variable of the chat template")
-    try:
-        text = tokenizer.apply_chat_template(
-            list(messages), tools=tools, tokenize=False, add_generation_prompt=True, **variables
-        )
-    except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"the chat template refuses these messages: {error}") from error
-    return str(text)
 
 
 def check_chats(tokenizer: Any) -> None:

@@ -170,6 +170,14 @@ class LoopConfig(Config):
         "the model allows it; the same loss in less time and memory",
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
+    qat: Literal["int2", "int3", "int4", "int8-int4", "int8-int8"] | None = Field(
+        None,
+        description="quantisation-aware training: compute with weights rounded to so many bits (and inputs "
+        "to int8, where two are named), so that exporting them so loses little; default: off",
+    )
+    qat_group_size: PositiveInt | None = Field(
+        128, description="weights of a row that share a scale in train.qat; null: the whole row"
+    )
     dataloader_num_workers: int = Field(0, ge=0, description="processes that collate batches")
     callbacks: Annotated[NamedParts, PartsOf("callback")] = Field(
         default_factory=list, description="registered callbacks: a name, {name, config}, or a list of them"
@@ -246,6 +254,12 @@ class InferConfig(Config):
     engine: str = Field(
         "transformers", description="who generates: transformers, vllm, sglang, lmdeploy, remote"
     )
+    task: Literal["auto", "generate", "embedding", "rerank"] = Field(
+        "auto", description="what the model is asked for; auto: what it was trained for"
+    )
+    pooling: Literal["auto", "last", "mean", "cls"] = Field(
+        "auto", description="vector of an embedding model; auto: as it was trained"
+    )
     adapters: dict[str, str] = Field(
         default_factory=dict,
         description="name -> adapter folder: offered beside the model, chosen by the name a request asks for",
@@ -313,6 +327,10 @@ class ServerConfig(Config):
     content_filters: Annotated[NamedParts, PartsOf("content filter")] = Field(
         default_factory=list,
         description="registered content filters of prompts and answers: a name, {name, config}, or a list",
+    )
+    image_hosts: list[str] = Field(
+        default_factory=list,
+        description="hosts that images are fetched from by http(s) URLs; others must come as data: URLs",
     )
     allow_adapter_loading: bool = Field(
         False, description="offer /v1/load_lora_adapter and /v1/unload_lora_adapter"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +75,12 @@ class Renderer:
         tools: list[dict[str, Any]] | None = None,
         *,
         generation_prompt: bool = False,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
         """Text of these messages.
+
+        Args:
+            variables: more for the template to read.
 
         Raises:
             RenderError: the template raised an exception of its own, cannot handle a content, or would
@@ -90,7 +94,7 @@ class Renderer:
         ]
         if has_tools(messages, tools):
             shown = self._fitting(shown, tools)
-        return self._apply(shown, tools, generation_prompt)
+        return self._apply(shown, tools, generation_prompt, variables or {})
 
     def shows_system(self) -> bool:
         """Whether the template shows the system turn of an answered conversation."""
@@ -112,13 +116,17 @@ class Renderer:
         return [_fitted(message, self._support[source]) for message in messages]
 
     def _apply(
-        self, messages: list[Message], tools: list[dict[str, Any]] | None, generation_prompt: bool
+        self,
+        messages: list[Message],
+        tools: list[dict[str, Any]] | None,
+        generation_prompt: bool,
+        variables: Mapping[str, Any],
     ) -> str:
         self.source()
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    messages, tools=tools, tokenize=False, add_generation_prompt=generation_prompt
+                    messages, tools=tools, tokenize=False, add_generation_prompt=generation_prompt, **variables
                 )
             )
         except (TemplateError, TypeError, ValueError) as error:
@@ -126,7 +134,7 @@ class Renderer:
 
     def _try_apply(self, messages: list[Message], tools: Any) -> str | None:
         try:
-            return self._apply(messages, tools, False)
+            return self._apply(messages, tools, False, {})
         except RenderError:
             return None
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from swift.core.types import GenerationRequest, TokenDelta
-from swift.infer.server.errors import ApiError
+from swift.infer.server.answers import AnsweredCall, AssistantMessage, ChatAnswer, ChatChoice, Usage
+from swift.infer.server.filters.chain import reviewed
 from swift.infer.server.generate import Deltas
-from swift.infer.server.schema import Answer, ChatRequest, Choice, Usage
+from swift.infer.server.heard import Heard, check_shown, total_usage
+from swift.infer.server.logprobs import chat_logprobs
+from swift.infer.server.prompting import chat_prompt
+from swift.infer.server.sampled import enforced_calls, of_choice, sampling
+from swift.infer.server.schema import ChatRequest, NamedTool
 from swift.infer.server.served import ServedModel
 from swift.infer.server.sse import EventWriter
-from swift.infer.server.tools import ToolCallParser
+from swift.infer.server.tools.stream import CallPiece, CallStream, read_calls
 
 TEXT_PIECE = ('"delta":{"content":', '},"logprobs":null,"finish_reason":null')
 
@@ -26,129 +32,204 @@ class Chat:
     """
 
     def __init__(self, served: ServedModel, request: ChatRequest) -> None:
-        served.check_name(request.model)
-        if request.top_logprobs is not None and not request.logprobs:
-            raise ApiError("top_logprobs needs logprobs=true", param="top_logprobs")
+        adapter = served.adapter(request.model)
+        check_shown(served, request)
         self.served, self.request = served, request
-        self.id = f"chatcmpl-{uuid.uuid4().hex}"
-        prompt = served.chat_prompt(request)
-        self.prompt_tokens = len(prompt)
+        self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+        self.prompt = chat_prompt(served, request)
+        self.prompt_tokens = len(self.prompt.ids)
         logprobs = (request.top_logprobs or 0) if request.logprobs else None
+        params = sampling(served, request, prompt=self.prompt_tokens, logprobs=logprobs, param="messages")
         self.requests = [
             GenerationRequest(
-                f"{self.id}-{index}", tuple(prompt), served.sampling(request, len(prompt), logprobs, index)
+                f"{self.id}-{index}",
+                self.prompt.ids,
+                of_choice(params, index),
+                adapter=adapter,
+                images=self.prompt.images,
+                messages=self.prompt.messages,
+                tools=self.prompt.tools,
+                tool_choice=_choice(request),
             )
             for index in range(request.n)
         ]
-        tools = bool(request.tools) and request.tool_choice != "none"
-        self.states = [ChoiceState(served, ToolCallParser() if tools else None) for _ in self.requests]
+        parses = self.prompt.tools is not None and served.facts.reads == "ids"
+        self.states = [ChatState(served, request, parses=parses) for _ in self.requests]
 
-    async def answer(self, deltas: Deltas) -> Answer:
+    async def answer(self, deltas: Deltas) -> ChatAnswer:
         """The whole answer."""
         async for batch in deltas:
             for index, delta in batch:
-                state = self.states[index]
-                state.text += state.push(delta)
-        choices = [state.choice(index) for index, state in enumerate(self.states)]
-        return self._object("chat.completion", choices, self._usage())
+                self.states[index].take(delta)
+            if all(state.heard.finished for state in self.states):
+                break
+        choices = [await self._choice(index, state) for index, state in enumerate(self.states)]
+        return ChatAnswer(
+            id=self.id,
+            created=self.created,
+            model=self.request.model,
+            choices=choices,
+            usage=self._usage(),
+            prompt_token_ids=list(self.prompt.ids) if self.request.return_token_ids else None,
+        )
 
     async def events(self, deltas: Deltas) -> AsyncIterator[bytes]:
         """The answer as server-sent events."""
-        write = EventWriter(self._object("chat.completion.chunk", []), TEXT_PIECE)
-        start = [Choice(index=index, delta={"role": "assistant", "content": ""}) for index in self._indices]
-        held = b"".join(write.choice(choice.model_dump()) for choice in start)
+        write = EventWriter(self._frame(), TEXT_PIECE)
+        held = self._start(write)
         async for batch in deltas:
-            yield held + b"".join(self._piece(write, index, delta) for index, delta in batch)
+            pieces = [held]
             held = b""
+            for index, delta in batch:
+                pieces += await self._pieces(write, index, delta)
+            yield b"".join(pieces)
+            if all(state.heard.finished for state in self.states):
+                break
         if self.request.stream_options and self.request.stream_options.include_usage:
             yield held + write.usage(self._usage().model_dump())
 
-    @property
-    def _indices(self) -> range:
-        return range(len(self.states))
+    def _frame(self) -> dict[str, Any]:
+        kind = "chat.completion.chunk"
+        return {
+            "id": self.id, "object": kind, "created": self.created, "model": self.request.model, "choices": []
+        }  # fmt: skip
 
-    def _piece(self, write: EventWriter, index: int, delta: TokenDelta) -> bytes:
-        pieces = self.states[index].pieces(index, delta)
-        return b"".join(
-            write.text(index, piece) if isinstance(piece, str) else write.choice(piece.model_dump())
-            for piece in pieces
+    def _start(self, write: EventWriter) -> bytes:
+        """Who speaks, choice by choice; with the first one the ids of the prompt."""
+        starts = []
+        for index in range(len(self.states)):
+            piece = _piece(index, {"role": "assistant", "content": ""})
+            shows = self.request.return_token_ids and not index
+            starts.append(write.choices([piece], **({"prompt_token_ids": self.prompt.ids} if shows else {})))
+        return b"".join(starts)
+
+    async def _pieces(self, write: EventWriter, index: int, delta: TokenDelta) -> list[bytes]:
+        state = self.states[index]
+        if state.heard.finished:
+            return []
+        pieces = [
+            write.text(index, piece) if isinstance(piece, str) else write.choice({"index": index, **piece})
+            for piece in state.pieces(delta)
+        ]
+        if state.heard.finished:
+            last = _piece(index, {}, state.reason())
+            note = await self._review(state.heard)
+            pieces.append(write.choice({**last, "note": note.note} if note and note.note else last))
+        return pieces
+
+    async def _choice(self, index: int, state: ChatState) -> ChatChoice:
+        """A finished answer."""
+        review = await self._review(state.heard)
+        content, calls = state.message()
+        if review is not None and review.replacement is not None:
+            content, calls = review.replacement, []
+        message = AssistantMessage(
+            content=content or (None if calls else ""),
+            tool_calls=[AnsweredCall.model_validate(call) for call in calls] or None,
+        )
+        return ChatChoice.model_validate(
+            {
+                "index": index,
+                "message": message,
+                "logprobs": None if state.logprobs is None else {"content": state.logprobs},
+                "finish_reason": state.reason(calls=bool(calls)),
+                "token_ids": state.heard.ids if self.request.return_token_ids else None,
+                "note": (review.note if review is not None else "") or None,
+            }
         )
 
-    def _object(self, kind: str, choices: list[Choice], usage: Usage | None = None) -> Answer:
-        return Answer(id=self.id, object=kind, model=self.served.name, choices=choices, usage=usage)
+    async def _review(self, heard: Heard) -> Any:
+        if not self.served.filters:
+            return None
+        return await reviewed(self.served.filters, self.prompt.messages, heard.text)
 
     def _usage(self) -> Usage:
-        made = sum(state.tokens for state in self.states)
-        return Usage(
-            prompt_tokens=self.prompt_tokens, completion_tokens=made, total_tokens=self.prompt_tokens + made
-        )
+        return total_usage(self.prompt_tokens, [state.heard for state in self.states])
+
+
+def _choice(request: ChatRequest) -> str | dict[str, Any] | None:
+    """What engines that read chats are told about calls; the others have a constraint."""
+    if enforced_calls(request) is None:
+        return None
+    choice = request.tool_choice
+    return choice.model_dump() if isinstance(choice, NamedTool) else choice
+
+
+def _piece(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
 
 
 @dataclass(slots=True)
-class ChoiceState:
-    """What one of the n answers has become so far."""
+class ChatState:
+    """What one of the n answers has become so far.
+
+    Attributes:
+        parses: calls are to be found in the text.
+    """
 
     served: ServedModel
-    parser: ToolCallParser | None
-    text: str = ""
-    tokens: int = 0
-    finish_reason: Any = None
-    calls: list[dict[str, Any]] = field(default_factory=list)
+    request: ChatRequest
+    parses: bool
+    heard: Heard = field(init=False)
     logprobs: list[dict[str, Any]] | None = None
+    calls: CallStream | None = None
+    called: bool = False
 
-    def push(self, delta: TokenDelta) -> str:
-        """Take a delta; the text to show for it."""
-        self.tokens += len(delta.token_ids)
-        entries = chat_logprobs(self.served, delta)
+    def __post_init__(self) -> None:
+        self.heard = Heard.under(self.served.filters)
+        if self.parses and self.request.stream:
+            self.calls = CallStream(self.served.agent, self.request.tools)  # type: ignore[arg-type]
+
+    def take(self, delta: TokenDelta) -> None:
+        """Take a delta of an answer that is sent as a whole."""
+        self.heard.take(delta)
+        entries = chat_logprobs(self.served.token, delta)
         if entries is not None:
             self.logprobs = [*(self.logprobs or []), *entries]
-        text = delta.text if self.parser is None else self.parser.push(delta.text)
-        if delta.finish_reason is not None:
-            self.finish_reason = delta.finish_reason
-            if self.parser is not None:
-                rest, self.calls = self.parser.finish()
-                text += rest
-                self.finish_reason = "tool_calls" if self.calls else delta.finish_reason
-        return text
 
-    def choice(self, index: int) -> Choice:
-        """The finished answer."""
-        message: dict[str, Any] = {"role": "assistant", "content": self.text or (None if self.calls else "")}
-        if self.calls:
-            message["tool_calls"] = self.calls
-        logprobs = None if self.logprobs is None else {"content": self.logprobs}
-        return Choice(index=index, message=message, logprobs=logprobs, finish_reason=self.finish_reason)
+    def message(self) -> tuple[str, list[dict[str, Any]]]:
+        """(content, calls) of the whole answer."""
+        if self.parses:
+            tools: Any = self.request.tools
+            return read_calls(self.served.agent, self.heard.text, tools)
+        return self.heard.text, list(self.heard.calls)
 
-    def pieces(self, index: int, delta: TokenDelta) -> list[Choice | str]:
+    def reason(self, *, calls: bool | None = None) -> str | None:
+        """Why the answer ended."""
+        called = self.called if calls is None else calls
+        return "tool_calls" if called and self.heard.reason == "stop" else self.heard.reason
+
+    def pieces(self, delta: TokenDelta) -> Iterator[str | dict[str, Any]]:
         """What a stream shows of a delta; a text where it is nothing else."""
-        text = self.push(delta)
-        entries = chat_logprobs(self.served, delta)
-        pieces: list[Choice | str] = []
+        text = self.heard.take(delta)
+        shown: list[str | CallPiece] = [text] if self.calls is None else list(self.calls.push(text))
+        if self.calls is not None and self.heard.finished:
+            shown += self.calls.finish()
+        shown += [
+            CallPiece(number, call["function"]["name"], call["function"]["arguments"])
+            for number, call in enumerate(self.heard.calls)
+        ]
+        yield from self._written(shown, self._beside(delta))
+
+    def _written(
+        self, shown: list[str | CallPiece], beside: dict[str, Any]
+    ) -> Iterator[str | dict[str, Any]]:
+        """What stands beside the text goes with the first piece."""
+        content = "".join(piece for piece in shown if isinstance(piece, str))
+        if beside:
+            yield {"delta": {"content": content}, "logprobs": None, "finish_reason": None, **beside}
+        elif content:
+            yield content
+        for piece in shown:
+            if isinstance(piece, CallPiece):
+                self.called = True
+                yield {"delta": {"tool_calls": [piece.delta()]}, "logprobs": None, "finish_reason": None}
+
+    def _beside(self, delta: TokenDelta) -> dict[str, Any]:
+        beside: dict[str, Any] = {}
+        entries = chat_logprobs(self.served.token, delta)
         if entries:
-            pieces.append(Choice(index=index, delta={"content": text}, logprobs={"content": entries}))
-        elif text:
-            pieces.append(text)
-        if self.finish_reason is not None:
-            calls = [{"index": number, **call} for number, call in enumerate(self.calls)]
-            last = {"tool_calls": calls} if calls else {}
-            pieces.append(Choice(index=index, delta=last, finish_reason=self.finish_reason))
-        return pieces
-
-
-def chat_logprobs(served: ServedModel, delta: TokenDelta) -> list[dict[str, Any]] | None:
-    """Log-probabilities of a delta's tokens in the form of the chat API."""
-    if delta.logprobs is None:
-        return None
-    tops = delta.top_logprobs or ({},) * len(delta.token_ids)
-    return [
-        {
-            **_entry(served, token, value),
-            "top_logprobs": [_entry(served, *pair) for pair in top.items()],
-        }
-        for token, value, top in zip(delta.token_ids, delta.logprobs, tops, strict=True)
-    ]
-
-
-def _entry(served: ServedModel, token: int, logprob: float) -> dict[str, Any]:
-    text = served.token(token)
-    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
+            beside["logprobs"] = {"content": entries}
+        if self.request.return_token_ids and delta.token_ids:
+            beside["token_ids"] = delta.token_ids
+        return beside

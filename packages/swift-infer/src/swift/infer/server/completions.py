@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from swift.core.types import GenerationRequest, TokenDelta
+from swift.infer.server.answers import TextAnswer, TextChoice, Usage
+from swift.infer.server.filters.chain import reviewed
 from swift.infer.server.generate import Deltas
-from swift.infer.server.schema import Answer, Choice, CompletionRequest, Usage
+from swift.infer.server.heard import Heard, check_shown, total_usage
+from swift.infer.server.logprobs import text_logprobs
+from swift.infer.server.prompting import Prompt, completion_prompts
+from swift.infer.server.sampled import of_choice, sampling
+from swift.infer.server.schema import CompletionRequest
 from swift.infer.server.served import ServedModel
 from swift.infer.server.sse import EventWriter
 
@@ -24,53 +31,96 @@ class Completion:
     """
 
     def __init__(self, served: ServedModel, request: CompletionRequest) -> None:
-        served.check_name(request.model)
+        adapter = served.adapter(request.model)
+        check_shown(served, request)
         self.served, self.request = served, request
-        self.id = f"cmpl-{uuid.uuid4().hex}"
-        prompts = served.completion_prompts(request)
-        self.prompt_tokens = sum(map(len, prompts))
+        self.id, self.created = f"cmpl-{uuid.uuid4().hex}", int(time.time())
+        prompts = completion_prompts(served, request)
+        self.prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
         self.requests: list[GenerationRequest] = []
+        self.states: list[TextState] = []
         for prompt in prompts:
+            params = sampling(
+                served, request, prompt=len(prompt.ids), logprobs=request.logprobs, param="prompt"
+            )
             for choice in range(request.n):
-                sampling = served.sampling(request, len(prompt), request.logprobs, choice)
                 name = f"{self.id}-{len(self.requests)}"
-                self.requests.append(GenerationRequest(name, tuple(prompt), sampling))
-        self.states = [TextState(served) for _ in self.requests]
+                one = GenerationRequest(name, prompt.ids, of_choice(params, choice), adapter=adapter)
+                self.requests.append(one)
+                self.states.append(TextState(served, request, prompt))
 
-    async def answer(self, deltas: Deltas) -> Answer:
+    async def answer(self, deltas: Deltas) -> TextAnswer:
         """The whole answer."""
         async for batch in deltas:
             for index, delta in batch:
-                self.states[index].push(delta)
-        return self._object([state.choice(index) for index, state in enumerate(self.states)], self._usage())
+                self.states[index].take(delta)
+            if all(state.heard.finished for state in self.states):
+                break
+        choices = [await self._choice(index, state) for index, state in enumerate(self.states)]
+        return TextAnswer(
+            id=self.id,
+            created=self.created,
+            model=self.request.model,
+            choices=choices,
+            usage=self._usage(),
+        )
 
     async def events(self, deltas: Deltas) -> AsyncIterator[bytes]:
         """The answer as server-sent events."""
-        write = EventWriter(self._object([]), TEXT_PIECE)
+        kind = "text_completion"
+        frame = {
+            "id": self.id, "object": kind, "created": self.created, "model": self.request.model, "choices": []
+        }  # fmt: skip
+        write = EventWriter(frame, TEXT_PIECE)
         async for batch in deltas:
-            yield b"".join(self._piece(write, index, delta) for index, delta in batch)
+            yield b"".join([await self._piece(write, index, delta) for index, delta in batch])
+            if all(state.heard.finished for state in self.states):
+                break
         if self.request.stream_options and self.request.stream_options.include_usage:
             yield write.usage(self._usage().model_dump())
 
-    def _piece(self, write: EventWriter, index: int, delta: TokenDelta) -> bytes:
+    async def _piece(self, write: EventWriter, index: int, delta: TokenDelta) -> bytes:
         state = self.states[index]
-        piece = TextState(self.served, offset=len(state.text))
-        state.push(delta)
-        if delta.logprobs is None and delta.finish_reason is None:
-            return write.text(index, delta.text) if delta.text else b""
-        piece.push(delta)
-        return write.choice(piece.choice(index).model_dump())
-
-    def _object(self, choices: list[Choice], usage: Usage | None = None) -> Answer:
-        return Answer(
-            id=self.id, object="text_completion", model=self.served.name, choices=choices, usage=usage
+        if state.heard.finished:
+            return b""
+        piece = state.piece(delta)
+        if piece.keys() == {"text"} and not state.heard.finished:
+            return write.text(index, piece["text"]) if piece["text"] else b""
+        note = await self._note(state) if state.heard.finished else None
+        return write.choice(
+            {
+                "index": index,
+                "logprobs": None,
+                "finish_reason": state.heard.reason,
+                **piece,
+                **({"note": note.note} if note and note.note else {}),
+            }
         )
+
+    async def _choice(self, index: int, state: TextState) -> TextChoice:
+        """A finished answer."""
+        review = await self._note(state)
+        replaced = review is not None and review.replacement is not None
+        shows = self.request.return_token_ids
+        return TextChoice.model_validate(
+            {
+                "index": index,
+                "text": review.replacement if review is not None and replaced else state.heard.text,
+                "logprobs": state.logprobs,
+                "finish_reason": state.heard.reason,
+                "prompt_token_ids": list(state.prompt.ids) if shows else None,
+                "token_ids": state.heard.ids if shows else None,
+                "note": (review.note if review is not None else "") or None,
+            }
+        )
+
+    async def _note(self, state: TextState) -> Any:
+        if not self.served.filters:
+            return None
+        return await reviewed(self.served.filters, state.prompt.messages, state.heard.text)
 
     def _usage(self) -> Usage:
-        made = sum(state.tokens for state in self.states)
-        return Usage(
-            prompt_tokens=self.prompt_tokens, completion_tokens=made, total_tokens=self.prompt_tokens + made
-        )
+        return total_usage(self.prompt_tokens, [state.heard for state in self.states])
 
 
 @dataclass(slots=True)
@@ -78,34 +128,42 @@ class TextState:
     """What one answer has become so far.
 
     Attributes:
-        offset: characters of the answer before this state's text.
+        length: characters of it.
+        begun: its first piece is out.
     """
 
     served: ServedModel
-    offset: int = 0
-    text: str = ""
-    tokens: int = 0
-    finish_reason: Any = None
-    logprobs: dict[str, list[Any]] | None = field(default=None)
+    request: CompletionRequest
+    prompt: Prompt
+    heard: Heard = field(init=False)
+    length: int = 0
+    begun: bool = False
+    logprobs: dict[str, list[Any]] | None = None
 
-    def push(self, delta: TokenDelta) -> None:
-        """Take a delta."""
-        if delta.logprobs is not None:
-            self._add_logprobs(delta)
-        self.text += delta.text
-        self.tokens += len(delta.token_ids)
-        self.finish_reason = delta.finish_reason
+    def __post_init__(self) -> None:
+        self.heard = Heard.under(self.served.filters)
 
-    def choice(self, index: int) -> Choice:
-        """The answer, or its piece."""
-        return Choice(index=index, text=self.text, logprobs=self.logprobs, finish_reason=self.finish_reason)
+    def take(self, delta: TokenDelta) -> dict[str, list[Any]] | None:
+        """Take a delta; the log-probabilities of its tokens."""
+        entries = text_logprobs(self.served.token, delta, self.length)
+        self.length += len(self.heard.take(delta))
+        if entries is not None:
+            known = self.logprobs or {key: [] for key in entries}
+            self.logprobs = {key: known[key] + more for key, more in entries.items()}
+        return entries
 
-    def _add_logprobs(self, delta: TokenDelta) -> None:
-        if self.logprobs is None:
-            self.logprobs = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
-        tops = delta.top_logprobs or ({},) * len(delta.token_ids)
-        for token, value, top in zip(delta.token_ids, delta.logprobs or (), tops, strict=True):
-            self.logprobs["tokens"].append(self.served.token(token))
-            self.logprobs["token_logprobs"].append(max(value, -9999.0))
-            self.logprobs["top_logprobs"].append({self.served.token(other): p for other, p in top.items()})
-            self.logprobs["text_offset"].append(self.offset + len(self.text))
+    def piece(self, delta: TokenDelta) -> dict[str, Any]:
+        """What a stream shows of a delta."""
+        before = self.length
+        entries = text_logprobs(self.served.token, delta, before)
+        text = self.heard.take(delta)
+        self.length += len(text)
+        piece: dict[str, Any] = {"text": text}
+        if entries is not None:
+            piece["logprobs"] = entries
+        if self.request.return_token_ids:
+            piece["token_ids"] = delta.token_ids
+            if not self.begun:
+                piece["prompt_token_ids"] = self.prompt.ids
+        self.begun = True
+        return piece

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from swift.core.errors import EngineError
+from swift.infer.server.text import printable
 
 
 class ApiError(Exception):
@@ -40,7 +41,10 @@ class ApiError(Exception):
         """The JSON object that is sent."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         kind = "rate_limit_error" if self.status == 429 else kind
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        param = None if self.param is None else printable(self.param)
+        return {
+            "error": {"message": printable(self.message), "type": kind, "param": param, "code": self.code}
+        }
 
     def response(self) -> JSONResponse:
         """The HTTP answer."""
@@ -73,21 +77,39 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         return ApiError(
             f"the content type is {kind!r}: send application/json", status=415, code="invalid_content_type"
         ).response()
-    return _invalid_value(first, error.errors()).response()
+    return _invalid_value(error.errors(), error.body).response()
 
 
-def _invalid_value(first: dict[str, Any], problems: Sequence[dict[str, Any]]) -> ApiError:
+def _invalid_value(problems: Sequence[dict[str, Any]], body: Any) -> ApiError:
     """A field that is missing or wrong; for one of several possible types, what each of them wants."""
+    first = problems[0]
     param = str(first["loc"][1]) if len(first["loc"]) > 1 else None
-    name = param or "the body"
+    place = _place(first, body) or "the body"
     if first["type"] == "missing":
-        return ApiError(f"{name} is missing", param=param, code="missing_value")
-    index = "".join(f"[{part}]" for part in first["loc"][2:] if isinstance(part, int))
-    wanted = dict.fromkeys(
-        one["msg"].removeprefix("Value error, ") for one in problems if one["loc"][1:2] == first["loc"][1:2]
-    )
-    message = f"{name}{index} is {repr(first.get('input'))[:100]}: {', or '.join(wanted)}"
+        return ApiError(f"{place} is missing", param=param, code="missing_value")
+    wanted = dict.fromkeys(_wanted(one) for one in problems if one["loc"][1:2] == first["loc"][1:2])
+    message = f"{place} is {repr(first.get('input'))[:100]}: {', or '.join(wanted)}"
     return ApiError(message, param=param, code="invalid_value")
+
+
+def _wanted(problem: dict[str, Any]) -> str:
+    if problem["type"] == "none_required":
+        return "not supported, leave it out"
+    return str(problem["msg"]).removeprefix("Value error, ")
+
+
+def _place(problem: dict[str, Any], body: Any) -> str:
+    """The path of a field in the body; pydantic's has the names of types among its steps."""
+    place, value = "", body
+    for step in problem["loc"][1:]:
+        if isinstance(value, list) and isinstance(step, int) and step < len(value):
+            place, value = f"{place}[{step}]", value[step]
+        elif isinstance(value, dict) and step in value:
+            place, value = f"{place}.{step}" if place else str(step), value[step]
+    if problem["type"] == "missing":
+        last = str(problem["loc"][-1])
+        place = f"{place}.{last}" if place else last
+    return place
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

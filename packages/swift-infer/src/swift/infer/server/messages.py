@@ -1,65 +1,109 @@
-"""Messages of the API as chat templates read them."""
+"""Messages of the API, and what chat templates read of them."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from swift.core.types import Message
+from swift.infer.server.text import Text, Word
 
 
-def to_message(message: dict[str, Any], where: str) -> Message:
-    """A message whose content is one text and whose tool calls hold their arguments as objects.
+class TextPart(BaseModel):
+    """A piece of a message's text."""
 
-    Raises:
-        ValueError: no role, no content, or content that is not text.
-    """
-    if not isinstance(message.get("role"), str):
-        raise ValueError(f"{where} has no role")
-    calls = message.get("tool_calls")
-    content = message.get("content")
-    if content is None and not (message["role"] == "assistant" and calls):
-        raise ValueError(f"{where} has no content")
-    known: Message = {**message, "content": _text(content, where)}
-    if calls:
-        if not isinstance(calls, list):
-            raise _no_call(where)
-        known["tool_calls"] = [_call(call, where) for call in calls]
-    return known
+    type: Literal["text"]
+    text: Text
 
 
-def _text(content: Any, where: str) -> str:
-    """A string as it is; text parts one behind the other."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    if not isinstance(content, list):
-        raise ValueError(f"{where}.content is {_short(content)}, neither text nor a list of parts")
-    for part in content:
-        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise ValueError(
-                f'{where}.content holds {_short(part)}: only {{"type": "text", "text": ...}} is read'
-            )
-    return "".join(part["text"] for part in content)
+class ImageUrl(BaseModel):
+    """Where an image is: a data: URL, or an address where the server may fetch."""
+
+    url: Word
+    detail: Literal["auto", "low", "high"] = "auto"
 
 
-def _call(call: Any, where: str) -> dict[str, Any]:
-    """Arguments arrive as JSON text; templates serialise them themselves."""
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise _no_call(where)
-    arguments = function.get("arguments") or {}
-    if isinstance(arguments, str):
+class ImagePart(BaseModel):
+    """An image in a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class CalledFunction(BaseModel):
+    """The function of a tool call; the API writes arguments as JSON text, an object is taken too."""
+
+    name: Word
+    arguments: dict[str, Any] | str = "{}"
+
+    @field_validator("arguments")
+    @classmethod
+    def _object(cls, arguments: dict[str, Any] | str) -> dict[str, Any]:
+        """Templates serialise arguments themselves."""
+        if isinstance(arguments, dict):
+            return arguments
         try:
-            arguments = json.loads(arguments)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}.tool_calls: arguments are not valid JSON ({error})") from error
-    return {**call, "function": {**function, "arguments": arguments}}
+            value = json.loads(arguments or "{}")
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"not valid JSON ({error})") from error
+        if not isinstance(value, dict):
+            raise ValueError("not a JSON object")
+        return value
 
 
-def _no_call(where: str) -> ValueError:
-    return ValueError(f'{where}.tool_calls: write [{{"function": {{"name": ..., "arguments": "{{...}}"}}}}]')
+class MadeCall(BaseModel):
+    """A call that an earlier turn of the assistant made."""
+
+    id: Text | None = None
+    type: Literal["function"] = "function"
+    function: CalledFunction
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+class ChatMessage(BaseModel):
+    """One turn; further keys (reasoning_content, ...) go to the chat template as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Word
+    content: Text | list[Part] | None = None
+    tool_calls: list[MadeCall] | None = None
+    tool_call_id: Text | None = None
+    name: Text | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> ChatMessage:
+        if self.content is None and not (self.role == "assistant" and self.tool_calls):
+            raise ValueError("no content")
+        return self
+
+    def images(self) -> list[str]:
+        """URLs of its images."""
+        parts = self.content if isinstance(self.content, list) else []
+        return [part.image_url.url for part in parts if isinstance(part, ImagePart)]
+
+    def plain(self) -> Message:
+        """As chat templates read it: text as one string, images in their places among the text."""
+        message: Message = self.model_dump(exclude_none=True, exclude={"content", "tool_calls", "role"})
+        message |= {"role": ROLES.get(self.role, self.role), "content": self._content()}
+        if self.tool_calls:
+            message["tool_calls"] = [call.model_dump(exclude_none=True) for call in self.tool_calls]
+        return message
+
+    def _content(self) -> Any:
+        if not isinstance(self.content, list):
+            return self.content or ""
+        if not self.images():
+            return "".join(part.text for part in self.content if isinstance(part, TextPart))
+        return [
+            {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image"}
+            for part in self.content
+        ]
+
+
+ROLES = {"developer": "system"}
+"""OpenAI's newer word for the role that chat templates call system."""

@@ -14,11 +14,12 @@ from starlette.types import Receive, Scope, Send
 from swift.core.errors import EngineError
 from swift.core.protocols import Engine
 from swift.core.types import GenerationRequest
+from swift.infer.server.answers import ChatAnswer, TextAnswer
 from swift.infer.server.errors import ApiError, engine_unavailable
 from swift.infer.server.gateway.exchange import exchange_of
 from swift.infer.server.gateway.gateway import Gateway
 from swift.infer.server.generate import Deltas, merged
-from swift.infer.server.schema import Answer, Sampled
+from swift.infer.server.schema import Sampled
 
 DONE = b"data: [DONE]\n\n"
 
@@ -36,7 +37,7 @@ class Work(Protocol):
         """Tokens of the prompts."""
         ...
 
-    async def answer(self, deltas: Deltas) -> Answer:
+    async def answer(self, deltas: Deltas) -> ChatAnswer | TextAnswer:
         """The whole answer."""
         ...
 

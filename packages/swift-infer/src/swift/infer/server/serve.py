@@ -9,13 +9,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from swift.core.config.run import RunConfig
-from swift.core.engines import facts_of
 from swift.core.errors import EngineError
 from swift.core.protocols import Engine
-from swift.infer.load import load_engine, served_name
 from swift.infer.server.app import create_app
 from swift.infer.server.gateway.gateway import Gateway
 from swift.infer.server.gateway.supervise import SupervisedEngine, Supervision
+from swift.infer.server.offer import build_filters, load_offered, served_model
 from swift.infer.server.run import Server, allow_connections
 from swift.infer.server.served import ServedModel
 
@@ -35,15 +34,10 @@ def serve(run: RunConfig, listener: socket.socket, around: Around | None = None)
     gateway = Gateway(run.server)
     try:
         allow_connections(run.server.max_connections)
-        engine, tokenizer = load_engine(run)
-        watched = watch(engine, lambda: load_engine(run)[0], gateway)
-        served = ServedModel(
-            name=served_name(run),
-            engine=watched,
-            tokenizer=tokenizer,
-            max_length=facts_of(engine).max_length or getattr(engine, "max_length", None),
-            defaults=run.infer,
-        )
+        filters = build_filters(run)
+        engine, tokenizer = load_offered(run)
+        watched = watch(engine, lambda: load_offered(run)[0], gateway)
+        served = served_model(run, engine, tokenizer, filters, watched)
         serve_watched(served, watched, gateway, listener, around)
     finally:
         gateway.close()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any
-
-from swift.infer.server.schema import Answer
 
 EMPTY = b'"choices":[]'
 
@@ -19,13 +17,12 @@ class EventWriter:
     thousands of tokens a second has no time for a model per token.
 
     Args:
-        frame: the object that every piece is, without choices.
+        frame: the object that every piece is, its choices empty.
         text: (what stands before, what stands behind) the text of such a piece in its choice, as JSON.
     """
 
-    def __init__(self, frame: Answer, text: tuple[str, str]) -> None:
-        dumped = frame.model_dump(exclude={"usage"})
-        self._head, _, self._tail = _dumped(dumped).partition(EMPTY)
+    def __init__(self, frame: Mapping[str, Any], text: tuple[str, str]) -> None:
+        self._head, _, self._tail = _dumped(frame).partition(EMPTY)
         self._before, self._after = (part.encode() for part in text)
         self._starts: dict[int, bytes] = {}
         self._end = self._after + b"}]" + self._tail + b"\n\n"
@@ -40,12 +37,17 @@ class EventWriter:
 
     def choice(self, choice: Mapping[str, Any]) -> bytes:
         """The event of any piece of one choice."""
-        return b'data: %b"choices":[%b]%b\n\n' % (self._head, _dumped(choice), self._tail)
+        return self.choices([choice])
+
+    def choices(self, choices: Sequence[Mapping[str, Any]], **more: Any) -> bytes:
+        """The event of pieces of several choices, and what else stands beside them."""
+        inner = b"".join(b',"%b":%b' % (key.encode(), _dumped(value)) for key, value in more.items())
+        return b'data: %b"choices":%b%b%b\n\n' % (self._head, _dumped(choices), inner, self._tail)
 
     def usage(self, usage: Mapping[str, Any]) -> bytes:
         """The event that holds the token counts."""
         return b'data: %b"choices":[],"usage":%b%b\n\n' % (self._head, _dumped(usage), self._tail)
 
 
-def _dumped(value: Mapping[str, Any]) -> bytes:
+def _dumped(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()

@@ -9,9 +9,11 @@ from typing import TypeVar
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from swift.infer.server.answers import ChatAnswer, TextAnswer
 from swift.infer.server.chat import Chat
 from swift.infer.server.completions import Completion
 from swift.infer.server.gateway.gateway import Gateway
+from swift.infer.server.openapi import described
 from swift.infer.server.respond import respond
 from swift.infer.server.schema import ChatRequest, CompletionRequest
 from swift.infer.server.served import ServedModel
@@ -25,11 +27,11 @@ Made = TypeVar("Made", Chat, Completion)
 def add_generation(app: FastAPI, served: ServedModel, gateway: Gateway) -> None:
     """Add the endpoints that generate."""
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", **described(ChatAnswer, streams=True))
     async def chat(body: ChatRequest, request: Request) -> Response:
         return await respond(await _made(Chat, served, body, request), served.engine, gateway, body, request)
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", **described(TextAnswer, streams=True))
     async def completions(body: CompletionRequest, request: Request) -> Response:
         work = await _made(Completion, served, body, request)
         return await respond(work, served.engine, gateway, body, request)

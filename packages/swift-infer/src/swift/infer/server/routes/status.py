@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 
+from swift.infer.server.answers import Health
 from swift.infer.server.gateway.gateway import Gateway
 from swift.infer.server.gateway.metrics import CONTENT_TYPE
-from swift.infer.server.schema import Health
 from swift.infer.server.served import ServedModel
 
 
