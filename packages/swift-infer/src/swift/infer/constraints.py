@@ -36,10 +36,13 @@ RULES = frozenset(
     | {"minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
     | {"enum", "const"}
 )
+NEED_TYPE = RULES - {"properties", "required", "additionalProperties", "patternProperties", "enum", "const"}
+"""Keywords that are passed over where no type stands beside them."""
 NAMED = ("properties", "patternProperties", "$defs", "definitions")
 LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
 SINGLE = ("items", "additionalProperties", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
 
+LOOSE, STRICT = r"[^\"\\\r\n]", r"[^\0-\x1f\"\\]"
 ORIGIN = re.compile(r"^\[[\d:]+\] \S+: (Check failed: .*? is false: )?")
 DOT = re.compile(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|\.", re.DOTALL)
 
@@ -84,7 +87,10 @@ def _from_schema(value: str) -> xgrammar.Grammar:
     schema = _parsed(value, "json_schema")
     for place, part in _subschemas(schema):
         _check_part(place, part)
-    return xgrammar.Grammar.from_json_schema(value, max_whitespace_cnt=WHITESPACE)
+    grammar = xgrammar.Grammar.from_json_schema(value, max_whitespace_cnt=WHITESPACE)
+    text = str(grammar)
+    # texts of limited length may hold control characters to xgrammar, which JSON forbids
+    return xgrammar.Grammar.from_ebnf(text.replace(LOOSE, STRICT)) if LOOSE in text else grammar
 
 
 def _any_object(value: str) -> xgrammar.Grammar:
@@ -163,6 +169,11 @@ def _check_part(place: str, part: dict[str, Any]) -> None:
             f"{place} of the JSON schema has {choosers[0]!r} beside {(*choosers[1:], *rules)[0]!r}, "
             "only one of which would be enforced",
             "write what belongs together into one schema",
+        )
+    untyped = sorted(NEED_TYPE & part.keys()) if "type" not in part else []
+    if untyped:
+        raise DataError(
+            f"{place} of the JSON schema has {untyped[0]!r} without a type, which is not enforced", "add type"
         )
     if len(part.get("allOf", ())) > 1:
         raise DataError(f"{place} of the JSON schema has allOf of several schemas", "merge them into one")

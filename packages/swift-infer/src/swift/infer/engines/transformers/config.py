@@ -22,5 +22,5 @@ class TransformersEngineConfig(Config):
         description="most tokens of keys and values held at once, the room for running answers included",
     )
     prepare_seconds: PositiveFloat = Field(
-        default=20.0, description="most time that a request's constraint and images may take to be read"
+        default=60.0, description="most time that a request's constraint and images may take to be read"
     )

@@ -16,7 +16,7 @@ from swift.core.types import Constraint
 from swift.infer.constraints import to_grammar
 
 CACHE_BYTES = 256 * 2**20
-MOST_SECONDS = 10.0  # that following one answer's grammar may take in all: it stops everybody else's
+MOST_SECONDS, MOST_A_TOKEN = 5.0, 0.05  # that following one answer's grammar may take: the others wait for it
 
 
 class Matcher:
@@ -34,6 +34,7 @@ class Matcher:
             terminate_without_stop_token=not stops,
         )
         self._seconds = 0.0
+        self._tokens = 0
 
     @property
     def ended(self) -> bool:
@@ -43,7 +44,7 @@ class Matcher:
     @property
     def slow(self) -> bool:
         """Whether the grammar takes more time than one answer may."""
-        return self._seconds > MOST_SECONDS
+        return self._seconds > MOST_SECONDS + MOST_A_TOKEN * self._tokens
 
     def fill(self, bitmask: torch.Tensor, row: int) -> None:
         """Write one bit a token, set where it may come next, into a row of int32 [B, V / 32]."""
@@ -55,6 +56,7 @@ class Matcher:
         """Go on by a token that fill() allowed."""
         start = time.perf_counter()
         self._matcher.accept_token(token)
+        self._tokens += 1
         self._seconds += time.perf_counter() - start
 
 
