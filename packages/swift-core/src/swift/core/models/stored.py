@@ -22,7 +22,7 @@ def gguf_file(folder: Path) -> Path | None:
 def stored_options(
     folder: Path, architecture: PreTrainedConfig, device: torch.device | str
 ) -> dict[str, Any]:
-    """Further arguments of from_pretrained; none for plain weights. Packed ones are placed as they are read."""
+    """Further arguments of from_pretrained: packed weights are placed as they are read."""
     if getattr(architecture, "quantization_config", None) is not None:
         return {"device_map": {"": device}}
     file = gguf_file(folder)

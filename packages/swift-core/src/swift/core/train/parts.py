@@ -30,6 +30,7 @@ from swift.core.template.families import media_family
 from swift.core.train.arguments import compute_dtype, trains_all_weights, weight_dtype
 from swift.core.train.context import ObjectiveContext
 from swift.core.train.evaluate import samples
+from swift.core.train.qat import prepare_qat, scheme_of
 from swift.plugin.live import LiveParts
 from swift.plugin.nouns import build_noun, objective_task
 
@@ -172,6 +173,9 @@ def prepare_model(
         set_padding(cast("PreTrainedModel", model), pad_id)
     if is_flat(run):
         check_varlen(model)
+    scheme = scheme_of(run.loop)
+    if scheme is not None:
+        prepare_qat(model, scheme)
     if run.model.adapter is not None:
         if tuner is None or trains_all_weights(run):
             raise ConfigError(
@@ -217,6 +221,7 @@ def objective_context(
 ) -> ObjectiveContext:
     """The objective's view of the run."""
     rank, world_size = rank_and_world()
+    tuner = build_tuner(run)
     return ObjectiveContext(
         tokenizer=tokenizer,
         model_config=config,
@@ -227,6 +232,7 @@ def objective_context(
         seed=run.loop.seed,
         rank=rank,
         world_size=world_size,
+        save_adapter=tuner.save if tuner is not None else None,
         per_device_batch_size=run.loop.per_device_train_batch_size,
         flat=is_flat(run),
         media=media,

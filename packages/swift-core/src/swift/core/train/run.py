@@ -30,6 +30,7 @@ from swift.core.train.metrics_file import MetricsFile
 from swift.core.train.optimizer import build_optimizer, transformers_optimizer
 from swift.core.train.parts import Parts, load_parts
 from swift.core.train.progress import ProgressDisplay
+from swift.core.train.qat import check_qat
 from swift.core.train.ranks import any_rank, from_first
 from swift.core.train.record import RunRecord
 from swift.core.train.reporting import reporting, reporting_callbacks
@@ -65,6 +66,7 @@ def _train(run: RunConfig, resume_from: Path | None) -> TrainResult:
     check_names(run)
     check_task(run)
     check_packing(run)
+    check_qat(run)
     check_held_out(run)
     check_metrics(run)
     callbacks = build_callbacks(run.loop.callbacks)

@@ -81,7 +81,8 @@ def _figures(exported: Exported) -> list[str]:
     count = sum(len(row) for row in tokens.held_out)
     lines.append(
         f"\nMeasured on {len(tokens.held_out)} held-out rows ({count:,} tokens), calibrated on "
-        f"{len(tokens.calibration)} rows of: {tokens.described}. SHA-256 of the token ids: `{tokens.fingerprint}`."
+        f"{len(tokens.calibration)} rows of: {tokens.described}. "
+        f"SHA-256 of the token ids: `{tokens.fingerprint}`."
     )
     return lines
 

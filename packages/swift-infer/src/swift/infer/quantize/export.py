@@ -14,7 +14,6 @@ from swift.core.config.schema import ModelConfig
 from swift.core.console import quiet_libraries, quiet_loggers, say
 from swift.core.errors import ConfigError
 from swift.core.models.load import load_model, load_tokenizer, save_model
-from swift.core.models.stored import gguf_file
 from swift.core.new_folder import check_new_folder, new_folder
 from swift.core.registry import quantizers
 from swift.infer.load import inference_device
@@ -105,9 +104,3 @@ def _try(folder: Path, run: RunConfig, device: torch.device, tokens: Tokens) -> 
 def weight_bytes(folder: Path) -> int:
     """Size of the weight files of a folder."""
     return sum(file.stat().st_size for pattern in WEIGHTS for file in folder.glob(pattern))
-
-
-def weight_file(folder: Path) -> str | None:
-    """Name of the one file that holds everything, of formats that need to be told."""
-    file = gguf_file(folder)
-    return file.name if file is not None else None

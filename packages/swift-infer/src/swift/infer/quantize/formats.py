@@ -1,4 +1,4 @@
-"""Which format a model folder's weights are in, and which engines can read it; loads neither torch nor more."""
+"""Which format a model folder's weights are in, and which engines can read it; loads no torch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ READERS: dict[str, tuple[str, ...]] = {
     "torchao": ("transformers", "vllm", "sglang"),
 }
 """format -> engines; `remote` is never asked, it loads no weights."""
-
-GPU_ONLY = {("vllm", "bitsandbytes"), ("sglang", "bitsandbytes")}
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,9 @@ def check_readable(folder: Path, engine: str) -> None:
         return
     able = readers(folder)
     if engine not in able:
+        described = stored_format(folder).described
         raise EngineError(
-            f"engine {engine!r} cannot read {str(folder)!r}, whose weights are {stored_format(folder).described}",
+            f"engine {engine!r} cannot read {str(folder)!r}: its weights are {described}",
             f"set infer.engine to {' or '.join(able)}, or export the model again with another export.method",
         )
 

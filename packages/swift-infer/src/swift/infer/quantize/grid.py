@@ -4,9 +4,11 @@ Legend: R rows (outputs) and C columns (inputs) of a weight, G groups of g colum
 
     q = clamp(round(w / s) + z, -2^(b-1), 2^(b-1) - 1)        w' = s (q - z)
 
-symmetric: s = max|w| / (2^b - 1) * 2, z = 0; asymmetric: s = (max - min) / (2^b - 1), z = round(-2^(b-1) - min / s),
-with 0 always between min and max. One s and z for each group of a row. This is how compressed-tensors reads
-and torchao's fake quantisation trains them.
+symmetric:  s = 2 max|w| / (2^b - 1), z = 0
+asymmetric: s = (max - min) / (2^b - 1), z = round(-2^(b-1) - min / s), with 0 between min and max
+
+One s and z for each group of a row. This is how compressed-tensors reads weights, and how torchao's fake
+quantisation trains them.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ class Grid:
     @property
     def lowest(self) -> int:
         """Smallest q."""
-        return -(2 ** (self.bits - 1))
+        return -(1 << (self.bits - 1))
 
     @property
     def highest(self) -> int:
         """Largest q."""
-        return int(2 ** (self.bits - 1) - 1)
+        return (1 << (self.bits - 1)) - 1
 
     def width(self, columns: int) -> int:
         """Columns of a group."""
@@ -80,9 +82,14 @@ def bounds_to_scale(low: Tensor, high: Tensor, grid: Grid, dtype: torch.dtype) -
     return scale, (grid.lowest - low / scale).round().clamp(grid.lowest, grid.highest)
 
 
+def in_groups(weight: Tensor, width: int) -> Tensor:
+    """[R, C] as [R, C / width, width]."""
+    return weight.reshape(len(weight), -1, width)
+
+
 def scale_of(weight: Tensor, grid: Grid, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """(scale, zero), each [R, G], that cover a weight [R, C]."""
-    groups = weight.unflatten(1, (-1, grid.width(weight.shape[1])))
+    groups = in_groups(weight, grid.width(weight.shape[1]))
     return bounds_to_scale(groups.amin(-1), groups.amax(-1), grid, dtype)
 
 
@@ -101,5 +108,5 @@ def nearest(
         bounds: (low, high) [R, G] to clip to; default: the range of each group.
     """
     scale, zero = scale_of(weight, grid, dtype) if bounds is None else bounds_to_scale(*bounds, grid, dtype)
-    groups = weight.unflatten(1, (scale.shape[1], -1))
+    groups = in_groups(weight, grid.width(weight.shape[1]))
     return Rounded(snap(groups, scale[..., None], zero[..., None], grid).flatten(1), scale, zero)

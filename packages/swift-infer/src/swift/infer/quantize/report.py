@@ -20,7 +20,8 @@ def lines(exported: Exported) -> Iterator[str]:
             f"perplexity  {before:.3f} -> {after:.3f} ({after / before - 1:+.2%}), "
             f"{count:,} tokens of {exported.tokens.described}"
         )
-    small, large = exported.size[1], exported.size[0]
-    yield f"size        {large / 1e6:,.2f} MB -> {small / 1e6:,.2f} MB ({large / max(small, 1):.2f} times smaller)"
+    large, small = exported.size
+    smaller = large / max(small, 1)
+    yield f"size        {large / 1e6:,.2f} MB -> {small / 1e6:,.2f} MB ({smaller:.2f} times smaller)"
     yield f"answers     {exported.answer[:60]!r}"
     yield f"exported    {exported.folder}"

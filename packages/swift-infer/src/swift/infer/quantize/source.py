@@ -1,4 +1,4 @@
-"""The model that is exported: plain weights, with an adapter merged in; the folders it comes from stay as they are."""
+"""The model that is exported: plain weights, with an adapter merged in; its folders stay as they are."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ def check_space(output: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < COPIES * needed:
         raise CheckpointError(
-            f"{str(place)!r} has {free / 1e9:.1f} GB free; the export may need {COPIES * needed / 1e9:.1f} GB",
+            f"{str(place)!r} has {free / 1e9:.1f} GB free, the export may need {COPIES * needed / 1e9:.1f}",
             "free some space, or choose another export.output_dir",
         )

@@ -91,7 +91,7 @@ def manual(tokenizer: PreTrainedTokenizerBase, count: int) -> list[Tensor]:
 
     text = "\n\n".join(topics[topic] for topic in sorted(topics))
     ids: Any = tokenizer(text[: count * OWN_LENGTH * 8], add_special_tokens=False)["input_ids"]
-    rows = torch.tensor(ids).split(OWN_LENGTH)
+    rows = torch.split(torch.tensor(ids), OWN_LENGTH)
     return list(rows[:count])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from swift.infer.quantize.grid import Grid, bounds_to_scale, nearest, snap
+from swift.infer.quantize.grid import Grid, bounds_to_scale, in_groups, nearest, snap
 from swift.infer.quantize.statistics import InputStatistics
 
 SMALLEST = 1e-4
@@ -52,7 +52,7 @@ def best_bounds(
     width = grid.width(weight.shape[1])
     starts = range(0, weight.shape[1], width)
     own = torch.stack([gram[start : start + width, start : start + width] for start in starts])
-    parts = [_clipped(rows, own, grid, steps, dtype) for rows in weight.unflatten(1, (-1, width)).split(ROWS)]
+    parts = [_clipped(rows, own, grid, steps, dtype) for rows in torch.split(in_groups(weight, width), ROWS)]
     return torch.cat([low for low, _ in parts]), torch.cat([high for _, high in parts])
 
 
@@ -61,7 +61,7 @@ def _clipped(
 ) -> tuple[Tensor, Tensor]:
     """Of groups [R, G, g] with own [G, g, g]."""
     low, high = groups.amin(-1), groups.amax(-1)
-    best = (low, high)
+    best_low, best_high = low, high
     lowest = torch.full_like(low, float("inf"))
     for step in range(steps + 1):
         share = 1 - 0.5 * step / max(steps, 1)
@@ -70,7 +70,6 @@ def _clipped(
         error = torch.einsum("rgc,gcd,rgd->rg", change, own, change)
         better = error < lowest
         lowest = torch.where(better, error, lowest)
-        best = tuple(
-            torch.where(better, edge * share, kept) for edge, kept in zip((low, high), best, strict=True)
-        )
-    return best
+        best_low = torch.where(better, low * share, best_low)
+        best_high = torch.where(better, high * share, best_high)
+    return best_low, best_high

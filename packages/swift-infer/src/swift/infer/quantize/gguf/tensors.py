@@ -72,7 +72,7 @@ def _ordered(name: str, tensor: Tensor, config: Any) -> Tensor:
 
 def interleaved(tensor: Tensor, heads: int) -> Tensor:
     """Rows [heads * (2 * half), ...]: row i of the first half of a head beside row i of the second."""
-    halves = tensor.unflatten(0, (heads, 2, -1))
+    halves = tensor.reshape(heads, 2, -1, *tensor.shape[1:])
     return halves.transpose(1, 2).reshape(tensor.shape)
 
 
@@ -90,7 +90,8 @@ def rope_factors(config: Any) -> Array | None:
     wavelength, context = 2 * np.pi / frequency, rope["original_max_position_embeddings"]
     low, high, factor = rope["low_freq_factor"], rope["high_freq_factor"], rope["factor"]
     share = np.clip((context / wavelength - low) / (high - low), 0, 1)
-    return (1 / ((1 - share) / factor + share)).astype(np.float32)
+    factors: Array = (1 / ((1 - share) / factor + share)).astype(np.float32)
+    return factors
 
 
 def head_width(config: Any) -> int:

@@ -20,6 +20,10 @@ PATTERNS = {
 """Pattern that splits text before merges -> the name that llama.cpp has for it."""
 
 
+SLOW: dict[str, Any] = {"model": {"type": "slow"}}
+"""What is said of a tokenizer that is not a fast one."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """What GGUF keeps of a tokenizer.
@@ -50,7 +54,7 @@ def vocabulary(tokenizer: Any, size: int, pre: str | None) -> Vocabulary:
         ModelError: it is no BPE tokenizer, or llama.cpp's name of its pre-tokeniser is not known.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    state = json.loads(backend.to_str()) if backend is not None else {"model": {"type": "slow"}}
+    state: dict[str, Any] = json.loads(backend.to_str()) if backend is not None else SLOW
     model = state["model"]
     if model["type"] != "BPE":
         raise ModelError(

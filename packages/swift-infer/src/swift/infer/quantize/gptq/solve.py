@@ -72,4 +72,5 @@ def _inverse_factor(gram: Tensor, damping: float) -> Tensor:
     damped = gram.clone()
     damped.diagonal().add_(damping * gram.diagonal().mean())
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return torch.linalg.cholesky(inverse, upper=True)
+    factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return factor
