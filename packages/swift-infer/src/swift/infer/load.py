@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import shutil
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from swift.core.protocols import Engine
+    from swift.core.types import Head
 
 
 def load_infer_run(path: Path | None, overrides: Sequence[str]) -> RunConfig:
@@ -57,26 +61,60 @@ def find_adapter(folder: Path) -> Path | None:
 
 
 def load_engine(run: RunConfig) -> tuple[Engine, Any]:
-    """The engine that infer.engine names, with model and tokenizer loaded; (engine, tokenizer).
+    """The engine that infer.engine names, with its adapters; (engine, tokenizer).
+
+    The tokenizer is None for an engine whose model is elsewhere.
 
     Raises:
-        ModelError: model, tokenizer or adapter cannot be loaded.
-        EngineError: the engine cannot run this model.
+        ModelError: model, tokenizer or an adapter cannot be loaded.
+        EngineError: the engine cannot run this model or serve these adapters.
     """
+    from swift.core.engines import EngineSource, is_elsewhere, loads_weights
     from swift.core.registry import engines
+    from swift.infer.source import adapter_folders, engine_source
     from swift.plugin.nouns import build_noun
 
+    name = run.infer.engine
+    if is_elsewhere(name):
+        return build_noun(engines, name, EngineSource(""), None, config=run.engine), None
+    if loads_weights(name):
+        source, tokenizer, made = engine_source(run)
+        with removed_on_failure(made):
+            engine = build_noun(engines, name, source, tokenizer, config=run.engine)
+        for folder in made:
+            weakref.finalize(engine, shutil.rmtree, folder, ignore_errors=True)
+        return engine, tokenizer
     model, tokenizer = load_adapted(run)
-    return build_noun(engines, run.infer.engine, model, tokenizer, config=run.engine), tokenizer
+    engine = build_noun(engines, name, model, tokenizer, config=run.engine)
+    for adapter, folder in adapter_folders(run.infer.adapters).items():
+        engine.load_adapter(adapter, folder)
+    return engine, tokenizer
 
 
-def load_adapted(run: RunConfig) -> tuple[Any, Any]:
-    """(model with its adapter, tokenizer); an adapter's own tokenizer comes first."""
+@contextlib.contextmanager
+def removed_on_failure(folders: Sequence[Path]) -> Iterator[None]:
+    """Delete temporary folders when the block fails."""
+    try:
+        yield
+    except BaseException:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def load_adapted(run: RunConfig, head: Head | None = None) -> tuple[Any, Any]:
+    """(model with its adapter, tokenizer); an adapter's own tokenizer comes first.
+
+    Args:
+        head: another output than next-token logits.
+    """
     from swift.core.models.load import load_model, load_tokenizer
     from swift.core.registry import tuners
 
     device = inference_device(run)
-    model = load_model(run.model, dtype=inference_dtype(run, device), device=device, seed=run.loop.seed)
+    model = load_model(
+        run.model, dtype=inference_dtype(run, device), device=device, seed=run.loop.seed, head=head
+    )
     source = run.model
     if run.model.adapter is not None:
         folder = Path(run.model.adapter)

@@ -9,15 +9,14 @@ from torch import nn
 
 from swift.core.config.run import RunConfig
 from swift.core.data.pipeline import Datasets
+from swift.core.engines import build_engine
 from swift.core.errors import DataError
 from swift.core.metrics.use import Metrics
 from swift.core.protocols import Engine
-from swift.core.registry import engines
 from swift.core.template.build import shown_rows
 from swift.core.template.chat import ChatTemplate
 from swift.core.template.request import last_assistant
 from swift.core.types import Conversation, GenerationRequest, SamplingParams
-from swift.plugin.nouns import build_noun
 
 
 def measure_answers(
@@ -33,7 +32,7 @@ def measure_answers(
     rows = shown_rows(datasets.eval_conversations[: run.eval.num_samples], run.data, tokenizer)
     if not rows:
         raise DataError("eval.metrics needs held-out rows", "set data.split_ratio or data.val_dataset_name")
-    engine: Engine = build_noun(engines, run.infer.engine, model, tokenizer, config=run.engine)
+    engine = build_engine(run.infer.engine, run.engine, model, tokenizer, run.model, seed=run.loop.seed)
     try:
         answers = greedy_answers(engine, tokenizer, rows, run.data.max_length, run.eval.max_new_tokens)
     finally:

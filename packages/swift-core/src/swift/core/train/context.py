@@ -10,6 +10,8 @@ from swift.core.config.schema import ModelConfig
 from swift.plugin.live import LiveParts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import nn
 
@@ -28,6 +30,7 @@ class ObjectiveContext:
         device: where this rank trains.
         seed: seed of the run; derive every random draw from it, the step and the sample.
         rank, world_size: this process among all training processes.
+        save_adapter: writes what trains beside the base in a folder; None: the run has no tuner that does.
         per_device_batch_size: samples in one micro-batch.
         flat: batches are one sequence with boundaries instead of padded rows.
         media: family of a multimodal model, which completes every collated batch.
@@ -43,6 +46,7 @@ class ObjectiveContext:
     seed: int = 42
     rank: int = 0
     world_size: int = 1
+    save_adapter: Callable[[nn.Module, Path], None] | None = None
     per_device_batch_size: int = 1
     flat: bool = False
     media: MediaFamily | None = None

@@ -1,7 +1,8 @@
 """The engines, as the registry knows them; loads neither torch nor an engine.
 
 loads=True: the engine reads weights itself and is built as Target(source, tokenizer, config=...) from a
-swift.core.engines.EngineSource; else it is built from a live model.
+swift.core.engines.EngineSource; else it is built from a live model. elsewhere=True: its model is not ours,
+and the source names none.
 """
 
 from __future__ import annotations
@@ -45,5 +46,5 @@ remote = Component(
     target="swift.infer.engines.remote.engine:RemoteEngine",
     config=RemoteEngineConfig,
     summary="any OpenAI-compatible URL",
-    attributes=(("loads", True),),
+    attributes=(("loads", True), ("elsewhere", True)),
 )

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swift.core.errors import PluginError
-from swift.core.protocols import Engine
 from swift.core.types import GenerationRequest, Message, SamplingParams
 from swift.rlhf.rollout.chat import ChatTokens, Tools
 from swift.rlhf.rollout.environments import Environments, Player
-from swift.rlhf.rollout.generate import Completion, generate
+from swift.rlhf.rollout.generate import Completion, Generates, generate
 from swift.rlhf.rollout.turn import Turn
 
 Seed = Callable[[int, int], int]
@@ -136,7 +135,7 @@ class Episodes:
 
     def play(
         self,
-        engine: Engine,
+        engine: Generates,
         samples: Sequence[Sample],
         columns: Sequence[Mapping[str, Any]],
         sampling: SamplingParams,
@@ -168,7 +167,7 @@ class Episodes:
 
     def _play(
         self,
-        engine: Engine,
+        engine: Generates,
         samples: Sequence[Sample],
         columns: Sequence[Mapping[str, Any]],
         sampling: SamplingParams,

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from swift.core.errors import EngineError
-from swift.core.protocols import Engine
 from swift.core.types import GenerationRequest, SamplingParams, TokenDelta
+
+
+class Generates(Protocol):
+    """What roll-outs ask of an engine."""
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[TokenDelta]:
+        """As Engine.generate()."""
+        ...
 
 
 @dataclass
@@ -42,7 +50,7 @@ def request_seed(seed: int, step: int, index: int, turn: int = 0) -> int:
 
 
 def roll_out(
-    engine: Engine,
+    engine: Generates,
     prompts: Sequence[Sequence[int]],
     num_generations: int,
     sampling: SamplingParams,
@@ -73,7 +81,7 @@ def roll_out(
     )
 
 
-def generate(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Completion]:
+def generate(engine: Generates, requests: Sequence[GenerationRequest]) -> list[Completion]:
     """The completion of each request, in order.
 
     Raises:

@@ -6,20 +6,19 @@ Shapes: P prompts, G samples of each.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from swift.core.protocols import Engine
-from swift.core.registry import engines
+from swift.core.engines import build_engine
 from swift.core.train.evaluate import evaluation_mode
 from swift.core.types import Message, SamplingParams
-from swift.plugin.nouns import build_noun
 from swift.rlhf.objectives.grpo.batch import MESSAGES, repeat
 from swift.rlhf.objectives.grpo.config import GRPOConfig
 from swift.rlhf.rollout import request_seed, roll_out
 from swift.rlhf.rollout.environments import Environments
 from swift.rlhf.rollout.episodes import Episodes, Limits, Sample
+from swift.rlhf.rollout.policy import Policy
 
 if TYPE_CHECKING:
     from swift.core.train.context import ObjectiveContext
@@ -37,7 +36,7 @@ class Sampler:
         self.config = config
         self.context = context
         self.episodes = episodes_of(config, context)
-        self._engine: Engine | None = None
+        self._policy: Policy | None = None
 
     def draw(
         self,
@@ -64,7 +63,7 @@ class Sampler:
         pairs = zip(repeat(prompts, G), repeat(turns, G), strict=True)
         samples = [Sample(list(prompt), messages) for prompt, messages in pairs]
         with evaluation_mode(model):
-            engine = self._ready_engine(model)
+            engine = self._ready_policy(model)
             if self.episodes is None:
                 drawn = roll_out(
                     engine, prompts, G, sampling, seed=context.seed, step=step, first_index=first
@@ -83,23 +82,27 @@ class Sampler:
 
     def close(self) -> None:
         """Free the engine and the environments."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        if self._policy is not None:
+            self._policy.close()
+            self._policy = None
         if self.episodes is not None:
             self.episodes.close()
 
-    def _ready_engine(self, model: nn.Module) -> Engine:
+    def _ready_policy(self, model: nn.Module) -> Policy:
         context = self.context
-        if self._engine is None:
-            self._engine = cast(
-                "Engine",
-                build_noun(
-                    engines, context.engine_name, model, context.tokenizer, config=context.engine_config
-                ),
+        if self._policy is None:
+            engine = build_engine(
+                context.engine_name,
+                context.engine_config,
+                model,
+                context.tokenizer,
+                context.model_config,
+                seed=context.seed,
+                adapted=False,
             )
-        self._engine.update_weights()  # the optimiser has changed them in place
-        return self._engine
+            self._policy = Policy(engine, context.save_adapter)
+        self._policy.follow(model)  # the optimiser has changed the weights
+        return self._policy
 
     def _turns(self, prompt: Sequence[int], row: Mapping[str, Any]) -> list[Message]:
         """The turns of a prompt; a plain-text one as a single turn."""
