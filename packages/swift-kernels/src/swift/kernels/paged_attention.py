@@ -158,7 +158,7 @@ def _reference(
     seen = columns <= lengths[:, None]
     if window:
         seen &= columns > (lengths - window)[:, None]
-    grouped = query.unflatten(1, (key_heads, -1))
+    grouped = query.reshape(query.shape[0], key_heads, -1, query.shape[2])
     output = torch.nn.functional.scaled_dot_product_attention(
         grouped, gathered(keys), gathered(values), attn_mask=seen[:, None, None], scale=scale
     )

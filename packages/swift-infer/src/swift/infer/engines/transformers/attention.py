@@ -13,6 +13,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from swift.infer.engines.transformers.pages import stepping
+
 NAME = "swift_decode"
 
 
@@ -25,7 +27,7 @@ def decode_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """softmax(q k^T * scaling + mask) v without repeating the keys of a group.
+    """softmax(q k^T * scaling + mask) v without repeating the keys of a group, or over pages within a step.
 
     The G queries that share a key head become G query positions of one head, which saves the copy of the
     whole cache that repeating keys costs in every layer of every step. Anything but a masked single-token
@@ -39,6 +41,12 @@ def decode_attention(
         [B, 1, H, Dv], None.
     """
     rows, heads, length, size = query.shape
+    pages = stepping()
+    if pages is not None:
+        if kwargs.get("position_bias") is not None:
+            raise RuntimeError("the attention over pages takes no position bias; set infer.paged=false")
+        attended = pages.attend(query[:, :, 0], key[:, :, 0], value[:, :, 0], scaling)
+        return attended[:, None], None
     if length != 1 or attention_mask is None or kwargs.get("position_bias") is not None:
         result: tuple[torch.Tensor, torch.Tensor | None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs

@@ -9,11 +9,10 @@ import torch
 
 from swift.core.types import TokenDelta
 from swift.infer.engines.transformers.adapter_folder import Adapter
-from swift.infer.engines.transformers.cache import RowCache
+from swift.infer.engines.transformers.caches import build_cache
 from swift.infer.engines.transformers.config import TransformersEngineConfig
-from swift.infer.engines.transformers.masks import decode_masks
 from swift.infer.engines.transformers.model import LiveModel
-from swift.infer.engines.transformers.prefill import Prefill, group
+from swift.infer.engines.transformers.reading import Reading
 from swift.infer.engines.transformers.sampler import sample
 from swift.infer.engines.transformers.sequence import Sequence, failure
 
@@ -26,15 +25,15 @@ class Batcher:
     def __init__(self, model: LiveModel, config: TransformersEngineConfig) -> None:
         self._model = model
         self._config = config
-        self._cache = RowCache(model.num_layers, config.kv_tokens)
-        self._prefill: Prefill | None = None
+        self._cache = build_cache(model, config)
+        self._reading = Reading(model, config)
         self.waiting: deque[Sequence] = deque()
         self.rows: list[Sequence] = []
 
     @property
     def reading(self) -> list[Sequence]:
         """Sequences whose prompts are being read."""
-        return self._prefill.sequences if self._prefill is not None else []
+        return self._reading.sequences
 
     @property
     def adapters(self) -> set[Adapter]:
@@ -45,7 +44,7 @@ class Batcher:
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self.waiting or self.rows or self._prefill)
+        return bool(self.waiting or self.rows or self.reading)
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence."""
@@ -63,7 +62,7 @@ class Batcher:
         except RuntimeError as error:
             logger.exception("a step of the transformers engine failed")
             return self.drop_all(f"the model failed: {type(error).__name__}: {error}", keep_waiting=True)
-        if not self.rows and self._prefill is None:
+        if not self.rows and not self.reading:
             self._cache.clear()
         return deltas
 
@@ -75,10 +74,7 @@ class Batcher:
             if one.request.request_id in request_ids:
                 one.finish_reason = "abort"
                 dropped.append(one)
-        if self._prefill is not None:
-            self._prefill.sequences = [one for one in self._prefill.sequences if one.finish_reason is None]
-            if not self._prefill.sequences:
-                self._prefill = None
+        self._reading.drop_finished()
         self._compact()
         return [TokenDelta(request_id=one.request.request_id, finish_reason="abort") for one in dropped]
 
@@ -88,73 +84,64 @@ class Batcher:
         if not keep_waiting:
             failed += self.waiting
             self.waiting.clear()
-        self.rows, self._prefill = [], None
+        self.rows = []
+        self._reading.clear()
         self._cache.clear()
         return [failure(one.request.request_id, problem) for one in failed]
 
+    def forget(self) -> None:
+        """The weights have changed: keep nothing of them beyond what running sequences need."""
+        self._reading.forget()
+
     def _read_prompts(self) -> None:
-        budget = self._config.max_batch_tokens
-        if self._prefill is None:
+        if self.waiting and not self._reading.full:
             self._admit()
-        if self._prefill is None:
-            return
-        self._prefill.advance(self._model, budget)
-        if self._prefill.done:
-            finished, self._prefill = self._prefill, None
-            for sequence, cache, index, length in finished.rows():
-                self._join(sequence)
-                self._cache.place(len(self.rows) - 1, cache, index, length)
-                sequence.length = length
+        for sequence, cache, index, length in self._reading.advance(answering=bool(self.rows)):
+            self._join(sequence)
+            self._cache.place(len(self.rows) - 1, cache, index, length)
+            sequence.length = length
 
     def _admit(self) -> None:
         """Take waiting sequences in their order while there is room; prompts of one token run at once."""
         admitted: list[Sequence] = []
-        running = list(self.rows)
-        while self.waiting and self._fits([*running, *admitted], self.waiting[0]):
+        present = [one.most for one in (*self.rows, *self.reading)]
+        while self.waiting and self._fits([*present, self.waiting[0].most]):
             one = self.waiting.popleft()
+            present.append(one.most)
             if one.prefix:
                 admitted.append(one)
             else:
                 self._join(one)
-                running.append(one)
-        if not admitted:
-            return
-        together = group(admitted, self._config.max_batch_tokens)
-        self._prefill = Prefill(together)
-        kept = set(map(id, together))
-        self.waiting.extendleft(one for one in reversed(admitted) if id(one) not in kept)
+        if admitted:
+            self._reading.begin(admitted, self.waiting)
 
-    def _fits(self, present: list[Sequence], candidate: Sequence) -> bool:
-        """Room is rows times the longest one, at their ends: nobody is ever thrown out for want of it."""
-        count = len(present) + 1
-        longest = max((one.most for one in present), default=0)
-        return (
-            count <= self._config.max_running
-            and count * max(longest, candidate.most) <= self._config.kv_tokens
-        )
+    def _fits(self, mosts: list[int]) -> bool:
+        return len(mosts) <= self._config.max_running and self._cache.fits(mosts)
 
     def _join(self, sequence: Sequence) -> None:
         self.rows.append(sequence)
-        self._reserve(len(sequence.request.prompt_ids))
+        self._reserve()
 
-    def _reserve(self, columns: int) -> None:
-        self._cache.reserve(len(self.rows), columns, max(one.most for one in self.rows))
+    def _reserve(self) -> None:
+        needed = [max(one.length + 1, len(one.request.prompt_ids)) for one in self.rows]
+        self._cache.reserve(needed, max(one.most for one in self.rows))
 
     def _decode(self) -> list[TokenDelta]:
         device = self._model.device
         counts = [one.length for one in self.rows]
         longest = max(counts)
-        self._reserve(longest + 1)
+        self._reserve()
         lengths = torch.tensor(counts, device=device)
         self._cache.begin(lengths, longest)
-        logits = self._model.logits(
-            [one.adapter for one in self.rows],
-            input_ids=torch.tensor([[one.last] for one in self.rows], device=device),
-            position_ids=torch.tensor([[one.position] for one in self.rows], device=device),
-            attention_mask=decode_masks(self._model.config, lengths, longest + 1, self._model.dtype),
-            past_key_values=self._cache,
-            **self._model.told(len(one.request.prompt_ids) for one in self.rows),
-        )
+        with self._cache.attending():
+            logits = self._model.logits(
+                [one.adapter for one in self.rows],
+                input_ids=torch.tensor([[one.last] for one in self.rows], device=device),
+                position_ids=torch.tensor([[one.position] for one in self.rows], device=device),
+                attention_mask=self._cache.masks(lengths, self._model.dtype),
+                past_key_values=self._cache,
+                **self._model.told(len(one.request.prompt_ids) for one in self.rows),
+            )
         drawn = sample(logits, [one.draw() for one in self.rows])
         deltas = [one.accept(token) for one, token in zip(self.rows, drawn, strict=True)]
         self._compact()
@@ -168,7 +155,6 @@ class Batcher:
                 row += 1
                 continue
             last = self.rows.pop()
+            self._cache.leave(row, len(self.rows), last.length if last.finish_reason is None else 0)
             if row < len(self.rows):
-                if last.finish_reason is None:
-                    self._cache.move(len(self.rows), row, last.length)
                 self.rows[row] = last

@@ -5,10 +5,14 @@ Shapes: R rows, C columns (tokens), K key heads, D head size. Token t of a seque
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+from swift.infer.engines.transformers.masks import decode_masks
 
 MIN_COLUMNS = 64
 
@@ -87,23 +91,25 @@ class RowCache(Cache):  # type: ignore[misc]
 
     Args:
         tokens: rows times columns stay within it, as far as the sequences themselves do.
+        config: the model's text config, which says what its layers see.
     """
 
-    def __init__(self, num_layers: int, tokens: int) -> None:
+    def __init__(self, num_layers: int, tokens: int, config: Any) -> None:
         super().__init__(layers=[RowLayer() for _ in range(num_layers)])
         self.tokens = tokens
+        self._config = config
         self.capacity = (0, 0)
 
-    def reserve(self, rows: int, columns: int, most: int) -> None:
+    def reserve(self, lengths: Sequence[int], most: int) -> None:
         """Make room before rows are placed or extended; growth doubles, so copies stay rare.
 
         Whichever side grows, the other one gives back what only sequences that have left needed.
 
         Args:
-            rows: sequences, which lie in the first rows.
-            columns: tokens of one of them.
+            lengths: tokens of each row.
             most: tokens that the longest of all of them may have at its end.
         """
+        rows, columns = len(lengths), max(lengths)
         have_rows, have_columns = self.capacity
         if rows <= have_rows and columns <= have_columns:
             return
@@ -119,10 +125,26 @@ class RowCache(Cache):  # type: ignore[misc]
         for layer, source in zip(self.layers, prompts.layers, strict=True):
             layer.place(row, source.keys[index, :, :length], source.values[index, :, :length])
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy a row over another whose sequence has left."""
-        for layer in self.layers:
-            layer.move(source, target, length)
+    def fits(self, mosts: Sequence[int]) -> bool:
+        """Whether rows of these lengths have room at their ends: rows times the longest one.
+
+        Nobody is ever thrown out for want of it.
+        """
+        return len(mosts) * max(mosts) <= self.tokens
+
+    def leave(self, row: int, last: int, length: int) -> None:
+        """Copy the last row, of length tokens, over one whose sequence has left."""
+        if row != last:
+            for layer in self.layers:
+                layer.move(last, row, length)
+
+    def masks(self, lengths: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Which columns each row may see."""
+        return decode_masks(self._config, lengths, self.layers[0].width, dtype)
+
+    def attending(self) -> AbstractContextManager[None]:
+        """Forward passes within attend over these rows."""
+        return nullcontext()
 
     def begin(self, lengths: torch.Tensor, longest: int) -> None:
         """Tell the layers where this step's tokens go.

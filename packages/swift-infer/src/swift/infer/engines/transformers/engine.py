@@ -152,9 +152,10 @@ class TransformersEngine:
         Raises:
             EngineError: unknown name or wrong shape; no weight has changed then.
         """
-        if weights is not None:
-            with self._turn, self._driving:
+        with self._turn, self._driving:
+            if weights is not None:
                 self._model.load(weights)
+            self._batcher.forget()
 
     def facts(self) -> EngineFacts:
         """What it can do with this model; the names of adapters are those of now."""
@@ -244,7 +245,7 @@ class TransformersEngine:
                 self._wake.wait()
                 self._wake.clear()
             else:
-                self._drive(lambda: True)
+                self._drive(lambda: True, STEPS)
 
     def _idle(self) -> bool:
         return self._arrivals.empty() and self._departures.empty() and not self._batcher.busy

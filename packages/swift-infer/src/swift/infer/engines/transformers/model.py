@@ -16,6 +16,7 @@ from swift.core.models.prompt import reads_prompt_lengths
 from swift.infer.engines.transformers.adapter_folder import Adapter
 from swift.infer.engines.transformers.adapters import Adapters
 from swift.infer.engines.transformers.attention import NAME
+from swift.infer.engines.transformers.linears import skinny_linears
 from swift.infer.engines.transformers.masks import KINDS, attention_kinds
 
 
@@ -111,7 +112,7 @@ class LiveModel:
     def borrowed(self) -> Iterator[None]:
         """Evaluation mode, our attention and no gradients; the owner's settings come back afterwards."""
         self._reads_lengths = reads_prompt_lengths(self.model)
-        with evaluating(self.model), attending(self.base), torch.no_grad():
+        with evaluating(self.model), attending(self.base), skinny_linears(self.model), torch.no_grad():
             yield
 
     def load(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
@@ -153,8 +154,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def attending(base: Any) -> Iterator[None]:
     """Use the decoding attention, unless the model needs its own (eager: soft-capping, sinks)."""
     before = base.config._attn_implementation
-    fits = getattr(base, "_supports_sdpa", False) and getattr(base, "_supports_attention_backend", False)
-    if not fits or before in ("eager", NAME):
+    if not replaceable(base) or before == NAME:
         yield
         return
     base.config._attn_implementation = NAME
@@ -162,3 +162,9 @@ def attending(base: Any) -> Iterator[None]:
         yield
     finally:
         base.config._attn_implementation = before
+
+
+def replaceable(base: Any) -> bool:
+    """Whether the model's layers take the decoding attention."""
+    fits = getattr(base, "_supports_sdpa", False) and getattr(base, "_supports_attention_backend", False)
+    return fits and base.config._attn_implementation != "eager"
