@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -76,7 +75,11 @@ def _with_environment(row: Environment) -> Line:
     return Line(row.name, shown(folder_of(row.name)), "", "; ".join(filter(None, (state, _gpu(row)))))
 
 
+def gpu_seen() -> bool:
+    """Whether this machine has a GPU's device files; drivers are not asked."""
+    return any(Path(device).exists() for device in GPU_DEVICES)
+
+
 def _gpu(row: Environment) -> str:
     """What is missing besides software."""
-    found = any(Path(device).exists() for device in GPU_DEVICES) or os.name == "nt"
-    return "needs a GPU, and none is seen here" if row.needs_gpu and not found else ""
+    return "needs a GPU, and none is seen here" if row.needs_gpu and not gpu_seen() else ""

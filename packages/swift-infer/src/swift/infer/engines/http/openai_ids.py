@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,15 @@ from swift.infer.engines.http.openai_chat import constrained, drawn, extras
 
 @dataclass(frozen=True)
 class IdsDialect:
-    """The completions API with vLLM's extensions return_token_ids and return_tokens_as_token_ids."""
+    """The completions API with vLLM's extensions return_token_ids and return_tokens_as_token_ids.
+
+    Attributes:
+        model: what is asked for where a request names no adapter.
+        served: the server's name of an adapter.
+    """
 
     model: str
+    served: Callable[[str], str] = str
 
     def written(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
         """A completion request.
@@ -28,7 +35,7 @@ class IdsDialect:
             raise Unsupported("images cannot be sent with token ids to /v1/completions: set infer.sends=chat")
         sampling = request.sampling
         body = {
-            "model": request.adapter or self.model,
+            "model": self.model if request.adapter is None else self.served(request.adapter),
             "prompt": list(request.prompt_ids),
             "max_tokens": sampling.max_tokens,
             "stream": True,

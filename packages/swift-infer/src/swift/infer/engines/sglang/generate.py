@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +22,11 @@ class GenerateDialect:
 
     Attributes:
         seeds: the server was started with --enable-deterministic-inference; without it, it ignores them.
+        served: the server's name of an adapter.
     """
 
     seeds: bool = False
+    served: Callable[[str], str] = str
 
     def written(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
         """A generate request.
@@ -49,7 +52,7 @@ class GenerateDialect:
         if request.images:
             body["image_data"] = [data_url(image) for image in request.images]
         if request.adapter is not None:
-            body["lora_path"] = request.adapter
+            body["lora_path"] = self.served(request.adapter)
         return "/generate", body
 
     def reader(self, request: GenerationRequest) -> GenerateReader:
