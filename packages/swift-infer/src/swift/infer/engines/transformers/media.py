@@ -85,7 +85,8 @@ class MediaReader:
             **made.tensors,
         }
         positions = self._family.complete(flat).get("position_ids")
-        shift = 0 if positions is None else int(positions.max()) + 1 - len(ids)
+        # the last three rows are time, height and width; a row before them holds the places
+        shift = 0 if positions is None else int(positions[-3:].max()) + 1 - len(ids)
         digest = hashlib.sha256()
         for image in request.images:
             digest.update(hashlib.sha256(image).digest())
