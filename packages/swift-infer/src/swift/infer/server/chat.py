@@ -206,7 +206,7 @@ class ChatState:
         if self.calls is not None and self.heard.finished:
             shown += self.calls.finish()
         shown += [
-            CallPiece(number, call["function"]["name"], call["function"]["arguments"])
+            CallPiece(number, call["function"]["name"], call["function"]["arguments"], call.get("id"))
             for number, call in enumerate(self.heard.calls)
         ]
         yield from self._written(shown, self._beside(delta))

@@ -19,23 +19,25 @@ class CallPiece:
     Attributes:
         index: number of the call in its answer.
         name: set in the first piece of a call.
+        id: of calls that an engine found itself; others get one.
     """
 
     index: int
     name: str | None = None
     arguments: str = ""
+    id: str | None = None
 
     def delta(self) -> dict[str, Any]:
         """As the chat API writes it."""
         if self.name is None:
             return {"index": self.index, "function": {"arguments": self.arguments}}
-        return {"index": self.index, **api_call(self.name, self.arguments)}
+        return {"index": self.index, **api_call(self.name, self.arguments, self.id)}
 
 
-def api_call(name: str, arguments: str) -> dict[str, Any]:
+def api_call(name: str, arguments: str, number: str | None = None) -> dict[str, Any]:
     """A call of an answer, with an id of its own."""
     function = {"name": name, "arguments": arguments}
-    return {"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function}
+    return {"id": number or f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function}
 
 
 def read_calls(
