@@ -54,7 +54,9 @@ class LimitedProtocol(Protocol):
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             most = self.limits.connections
-            self._refuse(503, f"{most} connections are open, the most that may: try later", "connections")
+            self._refuse(
+                503, f"{most} connections are open, the most that may: try later", "too_many_connections"
+            )
         else:
             self._await_request(self.limits.headers_seconds)
 

@@ -14,7 +14,7 @@ from swift.infer.server.gateway.limits import retry_after
 SMOOTHING = 0.1  # share of the newest duration in the mean one
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiter:
     weight: int
     turn: asyncio.Future[None]
@@ -89,6 +89,9 @@ class FairQueue:
         while self._clients:
             client, line = next(iter(self._clients.items()))
             waiter = line[0]
+            if waiter.turn.cancelled():  # its task has not noticed yet
+                self._remove(client, waiter)
+                continue
             if self.running + waiter.weight > self.most_running:
                 return
             self._remove(client, waiter)
@@ -98,7 +101,9 @@ class FairQueue:
             waiter.turn.set_result(None)
 
     def _remove(self, client: str, waiter: _Waiter) -> None:
-        line = self._clients[client]
+        line: deque[_Waiter] = self._clients.get(client, deque())
+        if waiter not in line:
+            return
         line.remove(waiter)
         self.waiting -= 1
         if not line:
