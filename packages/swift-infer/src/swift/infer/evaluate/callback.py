@@ -71,12 +71,12 @@ class BenchmarkCallback(Callback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure every so many steps."""
         if self.config.benchmark_steps and state.global_step % self.config.benchmark_steps == 0:
-            self._report(state.global_step)
+            self._report(state.global_step, control)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure what training has led to, unless it was interrupted."""
         if state.global_step != self.measured_at and not self._interrupted():
-            self._report(state.global_step)
+            self._report(state.global_step, control)
         if self.worker is not None:
             self.worker.close()
             atexit.unregister(self.worker.close)
@@ -87,11 +87,13 @@ class BenchmarkCallback(Callback):
         )
         return self._trainer.interrupted is not None or any(code is not None for code in pressed)
 
-    def _report(self, step: int) -> None:
+    def _report(self, step: int, control: Any) -> None:
         self.measured_at = step
+        due = control.should_log  # a report switches it off, and the training loss is still to come
         resume_clock = self._trainer.throughput.pause()
         figures = self._figures(step) if self.worker is not None else {}
         self._trainer.log(from_first(figures))
+        control.should_log = due
         resume_clock()
 
     def _figures(self, step: int) -> dict[str, float]:

@@ -38,7 +38,7 @@ def load_tests(subjects: Sequence[Subject]) -> tuple[Path, dict[str, list[Figure
     tested: dict[str, list[Figures]] = {}
     with Worker(folder, run.benchmark.stall_timeout) as worker:
         for subject in subjects:
-            tested[subject.name] = _one_model(worker, subject)
+            tested[subject.name] = load_one(worker, subject)
             path = write_speed(folder, _settings(subject), tested)
     return path, tested
 
@@ -56,7 +56,8 @@ def speed(tested: Mapping[str, Sequence[Figures]]) -> Table:
     return table
 
 
-def _one_model(worker: Worker, subject: Subject) -> list[Figures]:
+def load_one(worker: Worker, subject: Subject) -> list[Figures]:
+    """Figures of one model, a run for each concurrency."""
     config = subject.run.load_test
     rows: list[Figures] = []
     with ExitStack() as stack:

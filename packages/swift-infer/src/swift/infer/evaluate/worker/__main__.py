@@ -36,18 +36,17 @@ def _reply(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _do(order: dict[str, Any]) -> Any:
+    """Only an order that is known imports EvalScope, which takes seconds."""
     what = order["do"]
     if what == "load_test":
         from swift.infer.evaluate.worker.load_test import load_test
 
         return load_test(order)
+    if what not in ("check", "grade"):
+        raise EngineError(f"the worker knows no order {what!r}")
     from swift.infer.evaluate.worker.benchmark import check, grade
 
-    if what == "check":
-        return check(order)
-    if what == "grade":
-        return grade(order)
-    raise EngineError(f"the worker knows no order {what!r}")
+    return check(order) if what == "check" else grade(order)
 
 
 def _end_with(parent: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -19,6 +20,7 @@ from swift.infer.evaluate.worker import own as own  # registers the benchmarks o
 Order = dict[str, Any]
 TRIES = 3
 SECONDS_BETWEEN = 2
+LONGEST = 300  # characters of a failure that are quoted
 
 
 def check(order: Order) -> int:
@@ -86,7 +88,7 @@ def grade(order: Order) -> dict[str, Any]:
     found = run_task(_config(order))
     report = found.get(order["benchmark"])
     if not isinstance(report, Report) or not report.metrics:
-        raise EngineError("no answer could be graded", "the log says why")
+        raise EngineError(f"no answer could be graded{_why(folder)}")
     chosen = report.primary_metric_identity
     main = next((one for one in report.metrics if one.identity == chosen), report.metrics[0])
     summary = report.execution_summary
@@ -103,6 +105,14 @@ def grade(order: Order) -> dict[str, Any]:
         "failed": summary.errored if summary else 0,
         "too_long": _stopped(folder)["model_length"],
     }
+
+
+def _why(folder: Path) -> str:
+    """What EvalScope's log says of the first question that failed."""
+    log = folder / "logs" / "eval_log.log"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    found = re.search(r"failed: (.*)", text)
+    return f"; the first question failed: {found[1][:LONGEST]}" if found else ""
 
 
 def _name(metric: Any) -> str:
