@@ -123,8 +123,12 @@ def test_too_long_is_said(engine: VllmServerEngine) -> None:
     assert "shorten the prompt" in (delta.error or "")
 
 
-async def test_kill_and_restart(engine: VllmServerEngine) -> None:
-    """kill -9 in the middle of a stream: a clean error, no orphan, and the engine comes back with adapters."""
+def test_kill_and_restart(engine: VllmServerEngine) -> None:
+    """kill -9 in the middle of a stream: a clean error, no orphan; restart() brings back the adapters too."""
+    asyncio.run(kill_and_restart(engine))
+
+
+async def kill_and_restart(engine: VllmServerEngine) -> None:
     deltas = []
     below = descendants(engine.process.pid)
     async for delta in engine.stream(GenerationRequest("k", PROMPT, SamplingParams(200, ignore_eos=True))):

@@ -125,7 +125,9 @@ class HttpEngine:
                 raise
         if ended is None:
             raise ServerFault(
-                f"{self._client.base_url} ended the answer without a finish reason", "send it again"
+                f"{self._client.base_url} ended the answer without a finish reason",
+                "send the request again",
+                passing=True,
             )
         yield ended
 

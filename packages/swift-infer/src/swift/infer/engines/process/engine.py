@@ -106,7 +106,8 @@ class ManagedEngine(HttpEngine):
     async def _explained(self, fault: ServerFault) -> str:
         """A connection that breaks says less than the server's log."""
         for _ in range(10 if fault.passing else 0):
-            if not self.process.alive():
+            if self._closed or not self.process.alive():
                 break
             await asyncio.sleep(0.05)  # the guard's exit status comes a moment after the sockets close
-        return self.process.death() or await super()._explained(fault)
+        death = "" if self._closed else self.process.death()
+        return death or await super()._explained(fault)
