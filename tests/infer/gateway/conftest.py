@@ -25,24 +25,26 @@ from swift.infer.server.run import Server, address, listen
 from swift.infer.server.served import ServedModel
 
 CHILD = """
-import json, select, sys
-delay, running = float(sys.argv[1]), {}
+import json, os, select, sys
+delay, running, held = float(sys.argv[1]), {}, b""
 while True:
-    readable, _, _ = select.select([sys.stdin], [], [], delay if running else None)
+    readable, _, _ = select.select([0], [], [], delay if running else None)
     if readable:
-        line = sys.stdin.readline()
-        if not line:
+        read = os.read(0, 65536)
+        if not read:
             break
-        name, count = json.loads(line)
-        running[name] = count
-        if not count:
-            del running[name]
+        *lines, held = (held + read).split(b"\\n")
+        for name, count in map(json.loads, lines):
+            running[name] = count
+            if not count:
+                del running[name]
         continue
     for name in list(running):
         running[name] -= 1
-        print(json.dumps([name, running[name]]), flush=True)
+        print(json.dumps([name, running[name]]))
         if not running[name]:
             del running[name]
+    sys.stdout.flush()
 """
 
 
@@ -52,9 +54,10 @@ class ChildEngine:
     A killed child leaves its streams silent: nobody tells them, as with an engine that hangs.
     """
 
-    def __init__(self, delay: float = 0.02) -> None:
+    def __init__(self, delay: float = 0.02, word: str = " word") -> None:
+        self.word = word
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", CHILD, str(delay)],
+            [sys.executable, "-c", CHILD, str(delay)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -74,7 +77,7 @@ class ChildEngine:
         try:
             while left:
                 left = await queue.get()
-                yield TokenDelta(name, (65,), " word", finish_reason=None if left else "length")
+                yield TokenDelta(name, (65,), self.word, finish_reason=None if left else "length")
         finally:
             del self.streams[name]
             if left:

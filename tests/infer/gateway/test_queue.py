@@ -111,6 +111,23 @@ def test_leaving_at_the_moment_of_ones_turn_loses_no_place() -> None:
     run(scene())
 
 
+def test_leaving_while_another_goes_loses_no_place() -> None:
+    async def scene() -> None:
+        on = Scene(1)
+        for name in "abc":
+            await on.come(name)
+        on.tasks["b"].cancel()  # told, but not run yet, when a goes
+        on.gates["a"].set()
+        on.tasks["a"].cancel()
+        await asyncio.gather(on.tasks["a"], on.tasks["b"], return_exceptions=True)
+        await asyncio.sleep(0)
+        assert on.order == ["a", "c"] and on.queue.running == 1 and on.queue.waiting == 0
+        await on.go("c")
+        assert on.queue.running == 0
+
+    run(scene())
+
+
 def test_a_request_larger_than_the_engine_gets_all_of_it() -> None:
     async def scene() -> None:
         on = Scene(4)
