@@ -22,13 +22,14 @@ from swift.infer.prompts import chat_ids, sampling, text_ids, with_system
 
 @dataclass(slots=True)
 class Prompt:
-    """One row and what is asked."""
+    """One row and what is asked; reference: the answer that the row itself gives."""
 
     row: dict[str, Any]
     origin: str
     messages: list[Message] = field(default_factory=list)
     text: str | None = None
     tools: list[dict[str, Any]] | None = None
+    reference: str | None = None
 
 
 def read_prompts(path: Path, *, skip: bool = False) -> tuple[list[Prompt], int]:
@@ -69,11 +70,12 @@ def to_prompt(row: dict[str, Any], origin: str, folder: Path) -> Prompt:
     if found.images or found.videos or found.audios:
         raise DataError(f"{origin}: the row holds media; infer reads text only", "leave such rows out")
     messages = list(found.messages)
+    reference = None
     while messages and messages[-1]["role"] == "assistant":
-        messages.pop()
+        reference = str(messages.pop()["content"])
     if not messages and not found.text:
         raise DataError(f"{origin}: nothing is asked in this row", "give it a user's turn or a prompt")
-    return Prompt(row, origin, messages, found.text, found.tools)
+    return Prompt(row, origin, messages, found.text, found.tools, reference)
 
 
 def staging(output: Path) -> Path:

@@ -27,6 +27,7 @@ from swift.core.config.schema import (
     ModelConfig,
     OptimConfig,
     PluginsConfig,
+    SampleConfig,
     ServerConfig,
 )
 from swift.core.config.sections import (
@@ -56,6 +57,7 @@ class RunConfig:
     device: DeviceConfig
     infer: InferConfig
     server: ServerConfig
+    sample: SampleConfig
     eval: EvalConfig
     benchmark: BenchmarkConfig
     load_test: LoadTestConfig

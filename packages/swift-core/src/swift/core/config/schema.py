@@ -337,6 +337,31 @@ class ServerConfig(Config):
     )
 
 
+class SampleConfig(Config):
+    """infer: training data out of answers (swift sample)."""
+
+    sample_method: Literal["best_of_n", "rejection", "pairs", "distill"] = Field(
+        "best_of_n",
+        description="what becomes of the answers to a prompt: the best one; those from reward_threshold on; "
+        "the best and the worst as a preference pair; all of them (a teacher's)",
+    )
+    answers_per_prompt: PositiveInt = Field(4, description="answers drawn for each prompt")
+    reward_funcs: Annotated[NamedParts, PartsOf("reward")] = Field(
+        default_factory=list,
+        description="registered rewards: a name, {name, config}, or a list of them",
+    )
+    reward_weights: list[float] | None = Field(None, description="factors of the rewards; default: all 1")
+    reward_threshold: float | None = Field(None, description="keep no answer with less reward")
+    keep_per_prompt: PositiveInt = Field(4, description="rejection: keep at most so many, the best ones")
+    min_margin: NonNegative = Field(
+        0.0, description="pairs: least difference of the two rewards, which is never 0"
+    )
+    keep_truncated: bool = Field(False, description="keep answers that max_new_tokens has cut off")
+    prompts_at_a_time: PositiveInt = Field(
+        64, description="prompts answered together; a stopped run repeats at most so many"
+    )
+
+
 class EvalConfig(Config):
     """eval: what is measured on held-out data beside its loss."""
 

@@ -24,6 +24,7 @@ from swift.core.config.schema import (
     ModelConfig,
     OptimConfig,
     PluginsConfig,
+    SampleConfig,
     ServerConfig,
 )
 from swift.core.errors import RegistryError
@@ -69,7 +70,7 @@ SECTIONS: dict[str, dict[str, type[Config]]] = {
         "logging": LoggingConfig,
     },
     "device": {"device": DeviceConfig},
-    "infer": {"infer": InferConfig, "server": ServerConfig},
+    "infer": {"infer": InferConfig, "server": ServerConfig, "sample": SampleConfig},
     "eval": {"eval": EvalConfig, "benchmark": BenchmarkConfig, "load_test": LoadTestConfig},
     "export": {"export": ExportConfig},
     "plugins": {"plugins": PluginsConfig},
