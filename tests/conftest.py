@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,26 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ModelConfig()
     save_model(load_model(config, dtype=torch.float32, device="cpu"), load_processor(config), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def vllm_engine(tiny_model_dir: Path) -> Iterator[Any]:
+    """vLLM over that folder, with room for two adapters; one for all tests: it takes a minute to start."""
+    pytest.importorskip("vllm")
+    from transformers import AutoTokenizer
+
+    from swift.core.engines import EngineSource
+    from swift.infer.engines.vllm.config import VllmEngineConfig
+    from swift.infer.engines.vllm.engine import build_vllm
+
+    config = VllmEngineConfig(kv_cache_gb=0.5, max_loras=2, max_lora_rank=8)
+    engine = build_vllm(
+        EngineSource(str(tiny_model_dir), device="cpu"), AutoTokenizer.from_pretrained(tiny_model_dir), config
+    )
+    yield engine
+    engine.close()
+    engine.close()
+    assert not engine.health().ready
 
 
 @pytest.fixture

@@ -121,10 +121,10 @@ def written_copy(
     Raises:
         ModelError: the model cannot be written as plain weights.
     """
-    from swift.core.models.load import is_multimodal, load_processor
-    from swift.core.models.plain import base_of, save_plain
+    from swift.core.models.load import load_processor
+    from swift.core.models.plain import reads_images, save_plain
 
-    processor = load_processor(model_config) if is_multimodal(base_of(model).config) else tokenizer
+    processor = load_processor(model_config) if reads_images(model) else tokenizer
     folder = Path(tempfile.mkdtemp(prefix="swift-engine-"))
     try:
         save_plain(model, processor, folder, adapted=adapted)

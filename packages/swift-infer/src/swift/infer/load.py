@@ -63,20 +63,24 @@ def find_adapter(folder: Path) -> Path | None:
 def load_engine(run: RunConfig) -> tuple[Engine, Any]:
     """The engine that infer.engine names, with its adapters; (engine, tokenizer).
 
-    The tokenizer is None for an engine whose model is elsewhere.
+    The tokenizer is None for an engine whose model is elsewhere and that reads messages.
 
     Raises:
         ModelError: model, tokenizer or an adapter cannot be loaded.
         EngineError: the engine cannot run this model or serve these adapters.
     """
-    from swift.core.engines import EngineSource, is_elsewhere, loads_weights
+    from swift.core.engines import EngineSource, facts_of, is_elsewhere, loads_weights
+    from swift.core.models.load import load_processor, load_tokenizer
+    from swift.core.models.plain import reads_images
     from swift.core.registry import engines
     from swift.infer.source import adapter_folders, engine_source
     from swift.plugin.nouns import build_noun
 
     name = run.infer.engine
     if is_elsewhere(name):
-        return build_noun(engines, name, EngineSource(""), None, config=run.engine), None
+        told = EngineSource("", adapters=adapter_folders(run.infer.adapters))
+        engine = build_noun(engines, name, told, None, config=run.engine)
+        return engine, load_tokenizer(run.model) if facts_of(engine).reads == "ids" else None
     if loads_weights(name):
         source, tokenizer, made = engine_source(run)
         with removed_on_failure(made):
@@ -85,7 +89,8 @@ def load_engine(run: RunConfig) -> tuple[Engine, Any]:
             weakref.finalize(engine, shutil.rmtree, folder, ignore_errors=True)
         return engine, tokenizer
     model, tokenizer = load_adapted(run)
-    engine = build_noun(engines, name, model, tokenizer, config=run.engine)
+    reader = load_processor(run.model) if reads_images(model) else tokenizer
+    engine = build_noun(engines, name, model, reader, config=run.engine)
     for adapter, folder in adapter_folders(run.infer.adapters).items():
         engine.load_adapter(adapter, folder)
     return engine, tokenizer

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers.core_model_loading import revert_weight_conversion
 
 from swift.core.errors import ModelError
+from swift.core.models.load import is_multimodal
 
 REMEDY = "use infer.engine=transformers, which generates with the live model"
 
@@ -24,6 +25,11 @@ def base_of(model: nn.Module) -> Any:
     """The transformers model under wrappers such as DDP and adapters."""
     inner: Any = getattr(model, "module", model)
     return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+
+
+def reads_images(model: nn.Module) -> bool:
+    """Whether a live model takes images beside text, so that it goes with a processor."""
+    return is_multimodal(base_of(model).config)
 
 
 @torch.no_grad()

@@ -16,23 +16,25 @@ from swift.infer.engines.vllm.prompts import prompt_of
 from swift.infer.engines.vllm.sampling import vllm_sampling
 
 if TYPE_CHECKING:
-    from vllm.lora.request import LoRARequest
     from vllm.v1.engine.async_llm import AsyncLLM
+
+    from swift.infer.engines.vllm.adapters import Loaded
 
 DIED = "vLLM's process has ended (its log says why)"
 
 
 async def answer(
-    llm: AsyncLLM, request: GenerationRequest, adapter: LoRARequest | None
+    llm: AsyncLLM, request: GenerationRequest, adapter: Loaded | None
 ) -> AsyncGenerator[TokenDelta, None]:
     """Deltas of a request whose prompt fits the context; leaving early aborts it.
 
     What vLLM refuses, or fails at, ends with a delta that says so.
     """
     name, params = request.request_id, request.sampling
+    lora = None if adapter is None else adapter.request
     try:
         sampling = vllm_sampling(params, llm.model_config.max_model_len - len(request.prompt_ids))
-        outputs = llm.generate(await prompt_of(llm, request), sampling, name, lora_request=adapter)
+        outputs = llm.generate(await prompt_of(llm, request), sampling, name, lora_request=lora)
         async with aclosing(outputs):
             async for output in outputs:
                 yield delta(name, output, params.logprobs)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    from swift.infer.engines.vllm.adapters import Loaded
     from swift.infer.engines.vllm.weights import Shapes
 
 Sink = Callable[[TokenDelta], None]
@@ -220,32 +219,33 @@ class VllmEngine(Engine):
 
     def _submit(self, request: GenerationRequest, sink: Sink) -> Future[None]:
         self._check_alive()
-        adapter = None if request.adapter is None else self._adapters.get(request.adapter)
         with self._guard:
             if request.request_id in self._open:
                 raise EngineError(
                     f"request id {request.request_id!r} is in use", "give every request its own id"
                 )
             self._open.add(request.request_id)
-        return self._loop.start(self._answer(request, adapter, sink))
+        return self._loop.start(self._answer(request, sink))
 
-    async def _answer(self, request: GenerationRequest, adapter: Loaded | None, sink: Sink) -> None:
+    async def _answer(self, request: GenerationRequest, sink: Sink) -> None:
         """Feed one request's deltas to whoever asked; a last one comes whatever happens."""
         from swift.infer.engines.vllm.answer import answer
 
         last = failure(request.request_id, "the engine was closed")
-        lora = None if adapter is None else adapter.request
-        wrong = problem(request, self.max_length, self._vocab_size, self._images)
         try:
+            adapter = None if request.adapter is None else self._adapters.get(request.adapter)
+            wrong = problem(request, self.max_length, self._vocab_size, self._images)
             if wrong:
                 last = failure(request.request_id, wrong)
                 return
-            async with aclosing(answer(self._llm, request, lora)) as deltas:
+            async with aclosing(answer(self._llm, request, adapter)) as deltas:
                 async for delta in deltas:
                     if delta.finish_reason is not None:
                         last = delta
                         break
                     sink(delta)
+        except EngineError as error:
+            last = failure(request.request_id, f"{error.problem}; {error.remedy}")
         except Exception as error:
             last = failure(request.request_id, f"vLLM failed: {in_one_line(error)}")
             raise
