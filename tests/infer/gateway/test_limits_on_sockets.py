@@ -177,8 +177,8 @@ def test_request_ids(run_server: Any) -> None:
 def test_the_request_log(run_server: Any, tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     with run_server(api_keys=KEYS, request_log=str(file)) as on:
-        good = {"headers": bearer("sk-anna") | {"x-request-id": "one"}}
-        httpx.post(on.url + CHAT, json=on.body(tokens=5, stream=True), **good)
+        good = bearer("sk-anna") | {"x-request-id": "one"}
+        httpx.post(on.url + CHAT, json=on.body(tokens=5, stream=True), headers=good)
         httpx.post(on.url + CHAT, json={**on.body(), "model": "other"}, headers=bearer("sk-anna"))
         httpx.post(on.url + CHAT, json=on.body(), headers=bearer("sk-wrong"))
         httpx.get(on.url + "/health")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,23 @@ def test_adapters_are_loaded_again(child_engine: Any, eventually: Any) -> None:
     finally:
         engine.close()
     assert not engine.health().ready and build.made[1].process.poll() is not None
+
+
+def test_a_dead_engine_is_let_go_before_the_next_is_built(child_engine: Any, eventually: Any) -> None:
+    alive: list[bool] = []
+
+    def build() -> Any:
+        alive.append(first() is not None)
+        return child_engine()
+
+    made = child_engine()
+    first = weakref.ref(made)
+    engine = SupervisedEngine(made, build, QUICK)
+    made.process.kill()
+    del made
+    eventually(lambda: alive and engine.health().ready)
+    engine.close()
+    assert alive == [False]  # the weights of both need not fit into memory
 
 
 def test_closing_while_it_is_rebuilt(child_engine: Any, eventually: Any) -> None:

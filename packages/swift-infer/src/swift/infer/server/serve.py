@@ -38,6 +38,7 @@ def serve(run: RunConfig, listener: socket.socket, around: Around | None = None)
         engine, tokenizer = load_offered(run)
         watched = watch(engine, lambda: load_offered(run)[0], gateway)
         served = served_model(run, engine, tokenizer, filters, watched)
+        del engine  # a dead one must not keep its weights while another is built
         serve_watched(served, watched, gateway, listener, around)
     finally:
         gateway.close()

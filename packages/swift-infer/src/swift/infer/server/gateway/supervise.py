@@ -166,19 +166,17 @@ class SupervisedEngine(Engine):
         while not self._closing.is_set():
             self._look_now.wait(self._rules.look_seconds)
             self._look_now.clear()
-            engine = self._engine
-            if self._closing.is_set() or engine is None:
+            if self._closing.is_set() or self._engine is None:
                 return
-            self._health = engine.health()
+            self._health = self._engine.health()
             if not self._health.ready:
-                self._replace(engine)
+                self._replace()
 
-    def _replace(self, dead: Engine) -> None:
+    def _replace(self) -> None:
         self._problem = f"the engine has died ({self._health.detail}) and is being started anew"
         logger.error("%s", self._problem)
         self._on_death()
-        self._engine = None
-        self._free(dead)
+        self._free()
         if time.monotonic() - self._steady_since > self._rules.steady_seconds:
             self._restarts = 0
         problem = self._health.detail
@@ -208,9 +206,15 @@ class SupervisedEngine(Engine):
             engine.load_adapter(name, folder)
         return engine
 
-    def _free(self, dead: Engine) -> None:
-        """Close a dead engine; one that cannot even do that is left behind."""
+    def _free(self) -> None:
+        """Close and forget the dead engine, whose weights may be in this process: two may not fit.
+
+        One that cannot even close is left behind.
+        """
+        dead, self._engine = self._engine, None
+        assert dead is not None
         closing = threading.Thread(target=dead.close, name="swift-engine-close", daemon=True)
+        del dead
         closing.start()
         closing.join(self._rules.close_seconds)
         if closing.is_alive():
