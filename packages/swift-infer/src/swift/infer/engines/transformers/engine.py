@@ -21,11 +21,11 @@ from swift.infer.engines.transformers import sequence as sequences
 from swift.infer.engines.transformers.batcher import Batcher
 from swift.infer.engines.transformers.config import TransformersEngineConfig
 from swift.infer.engines.transformers.detokenize import decoder
+from swift.infer.engines.transformers.mail import Box, StreamBox, send
 from swift.infer.engines.transformers.model import LiveModel
 from swift.infer.engines.transformers.prepare import Prepared, Preparer, needs_preparing, result_of
 from swift.infer.engines.transformers.refuse import Limits
 
-Sink = Callable[[TokenDelta], None]
 STEPS = 8  # steps that generate() makes at a time: borrowing the model costs a walk over its modules
 
 
@@ -72,7 +72,7 @@ class TransformersEngine:
         self._driving = threading.Lock()
         self._turn = threading.Lock()
         self._guard = threading.Lock()
-        self._sinks: dict[str, Sink] = {}
+        self._boxes: dict[str, Box] = {}
         self._arrivals: SimpleQueue[Prepared] = SimpleQueue()
         self._departures: SimpleQueue[str] = SimpleQueue()
         self._wake = threading.Event()
@@ -96,7 +96,7 @@ class TransformersEngine:
         unfinished: set[str] = set()
         try:
             for request in requests:
-                self._submit(request, mine.append)
+                self._submit(request, mine)
                 unfinished.add(request.request_id)
             while unfinished:
                 if not mine:
@@ -120,19 +120,13 @@ class TransformersEngine:
         Raises:
             EngineError: the engine is closed, or the id is in use.
         """
-        loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[TokenDelta] = asyncio.Queue()
-
-        def sink(delta: TokenDelta) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody listens any more
-                loop.call_soon_threadsafe(queue.put_nowait, delta)
-
-        self._submit(request, sink)
+        box = StreamBox(asyncio.get_running_loop())
+        self._submit(request, box)
         self._start()
         finished = False
         try:
             while not finished:
-                delta = await queue.get()
+                delta = await box.queue.get()
                 finished = delta.finish_reason is not None
                 yield delta
         finally:
@@ -206,15 +200,15 @@ class TransformersEngine:
         with self._driving:
             self._fail_all("the engine was closed")
 
-    def _submit(self, request: GenerationRequest, sink: Sink) -> None:
+    def _submit(self, request: GenerationRequest, box: Box) -> None:
         with self._guard:
             if self._closed or self._death:
                 raise EngineError(f"the engine is {self._death or 'closed'}", "build another one")
-            if request.request_id in self._sinks:
+            if request.request_id in self._boxes:
                 raise EngineError(
                     f"request id {request.request_id!r} is in use", "give every request its own id"
                 )
-            self._sinks[request.request_id] = sink
+            self._boxes[request.request_id] = box
         if needs_preparing(request):
             self._prepare(request)
         else:
@@ -287,13 +281,15 @@ class TransformersEngine:
             self._deliver(self._batcher.drop(leaving))
 
     def _deliver(self, deltas: Iterable[TokenDelta]) -> None:
+        letters = []
         for delta in deltas:
             if delta.finish_reason is None:
-                sink = self._sinks.get(delta.request_id)
+                box = self._boxes.get(delta.request_id)
             else:
-                sink = self._sinks.pop(delta.request_id, None)
-            if sink is not None:
-                sink(delta)
+                box = self._boxes.pop(delta.request_id, None)
+            if box is not None:
+                letters.append((box, delta))
+        send(letters)
 
     def _fail_all(self, problem: str) -> None:
         arrived = [one.request.request_id for one in drained(self._arrivals)]
