@@ -21,7 +21,9 @@ from swift.infer.evaluate.run import Subject, check
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(one) for one in arguments], catch_exceptions=False)
+    """The command as the group calls it, which makes a status of what it returns."""
+    words = [str(one) for one in arguments]
+    return CliRunner().invoke(command, words, catch_exceptions=False, standalone_mode=False)
 
 
 @pytest.fixture(scope="module")
