@@ -53,7 +53,9 @@ def adapters(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def engine(tiny_model_dir: Path, adapters: dict[str, Path]) -> Iterator[VllmServerEngine]:
-    source = EngineSource(str(tiny_model_dir), {"one": adapters["one"]}, device="cpu", max_length=256)
+    source = EngineSource(
+        str(tiny_model_dir), adapters={"one": adapters["one"]}, device="cpu", max_length=256
+    )
     config = VllmEngineConfig(server=True, kv_cache_gb=0.5, max_running=16, max_loras=2, start_timeout=400)
     built = VllmServerEngine(source, config=config)
     yield built

@@ -18,6 +18,7 @@ from swift.infer.engines.http.faults import ServerFault, broken, garbled, messag
 
 LONGEST_WAIT = 30.0  # seconds between two tries, whatever the server asks for
 DONE = "[DONE]"
+WRONG_API = "is it an OpenAI-compatible API that streams? Correct infer.base_url"
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,9 @@ class HttpClient:
             async with client.stream("POST", url, json=body) as response:
                 if response.status_code != 200:
                     raise self._refused(response, await response.aread())
+                kind = response.headers.get("content-type", "text/event-stream")
+                if not kind.startswith("text/event-stream"):
+                    raise ServerFault(f"{url} answers with {kind} instead of a stream", WRONG_API)
                 decoder = EventDecoder()
                 async for chunk in response.aiter_bytes():
                     for data in decoder.feed(chunk):

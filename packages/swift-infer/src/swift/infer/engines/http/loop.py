@@ -6,12 +6,47 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from swift.core.errors import EngineError
 from swift.core.types import GenerationRequest, TokenDelta
 
-Stream = Callable[[GenerationRequest], AsyncGenerator[TokenDelta]]
+LONGEST_END = 5.0  # seconds that closing the connections of unfinished streams may take
+Stream = Callable[[GenerationRequest], AsyncGenerator[TokenDelta, None]]
+
+
+@dataclass(frozen=True)
+class _Merge:
+    """Several streams into one queue: deltas, None where a stream has ended, or what it raised."""
+
+    stream: Stream
+    requests: Sequence[GenerationRequest]
+    arrived: SimpleQueue[TokenDelta | BaseException | None] = field(default_factory=SimpleQueue)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    async def drain_all(self) -> None:
+        """Run them all; cancelling this closes those that are unfinished."""
+        tasks = [asyncio.create_task(self._drain(request)) for request in self.requests]
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.ended.set()
+
+    async def _drain(self, request: GenerationRequest) -> None:
+        try:
+            async with aclosing(self.stream(request)) as deltas:
+                async for delta in deltas:
+                    self.arrived.put(delta)
+            self.arrived.put(None)
+        except asyncio.CancelledError:
+            self.arrived.put(EngineError("the engine was closed"))
+            raise
+        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
+            self.arrived.put(error)
 
 
 class LoopThread:
@@ -28,35 +63,23 @@ class LoopThread:
         Raises:
             Exception: what one of the streams raised.
         """
-        arrived: SimpleQueue[TokenDelta | BaseException | None] = SimpleQueue()
-
-        async def drain(request: GenerationRequest) -> None:
-            try:
-                async with aclosing(stream(request)) as deltas:
-                    async for delta in deltas:
-                        arrived.put(delta)
-                arrived.put(None)
-            except asyncio.CancelledError:
-                arrived.put(EngineError("the engine was closed"))
-                raise
-            except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
-                arrived.put(error)
-
-        loop = self._running()
-        tasks = [asyncio.run_coroutine_threadsafe(drain(request), loop) for request in requests]
+        if not requests:
+            return
+        merge = _Merge(stream, requests)
+        work = asyncio.run_coroutine_threadsafe(merge.drain_all(), self._running())
         try:
-            open_streams = len(tasks)
-            while open_streams:
-                item = arrived.get()
+            unfinished = len(requests)
+            while unfinished:
+                item = merge.arrived.get()
                 if isinstance(item, BaseException):
                     raise item
                 if item is None:
-                    open_streams -= 1
+                    unfinished -= 1
                 else:
                     yield item
         finally:
-            for task in tasks:
-                task.cancel()
+            work.cancel()
+            merge.ended.wait(LONGEST_END)  # the requests' ids are free again when this returns
 
     def close(self) -> None:
         """Stop the thread; safe to call twice."""

@@ -1,0 +1,160 @@
+"""The engine remote against our own server on a real socket: its answers are the engine's own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from swift.core.config.schema import InferConfig, ModelConfig
+from swift.core.engines import EngineSource
+from swift.core.errors import EngineError
+from swift.core.models.load import load_model, load_tokenizer
+from swift.core.registry import engines
+from swift.core.types import Constraint, GenerationRequest, SamplingParams, TokenDelta
+from swift.infer.engines.remote.config import RemoteEngineConfig
+from swift.infer.engines.remote.engine import RemoteEngine
+from swift.infer.engines.transformers.engine import TransformersEngine
+from swift.infer.server.app import create_app
+from swift.infer.server.run import Server, address, listen
+from swift.infer.server.served import ServedModel
+
+HELLO = ({"role": "user", "content": "hello"},)
+
+
+@pytest.fixture(scope="module")
+def served() -> ServedModel:
+    config = ModelConfig.model_validate({"model_id": "tiny/qwen3"})
+    model = load_model(config, dtype=torch.float32, device="cpu")
+    tokenizer = load_tokenizer(config)
+    engine = TransformersEngine(model, tokenizer, max_length=256)
+    defaults = InferConfig.model_validate({"max_new_tokens": 16})
+    return ServedModel("tiny", engine, tokenizer, max_length=256, defaults=defaults)
+
+
+@pytest.fixture(scope="module")
+def url(served: ServedModel) -> Iterator[str]:
+    listener = listen("127.0.0.1", 0)
+    server = Server(create_app(served), listener)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"{address(listener)}/v1"
+    server.should_exit = True
+    thread.join(timeout=30)
+
+
+def remote(url: str, **changes: Any) -> RemoteEngine:
+    built = engines.build(
+        "remote", EngineSource(""), None, config=RemoteEngineConfig(base_url=url, **changes)
+    )
+    assert isinstance(built, RemoteEngine)
+    return built
+
+
+@pytest.fixture(scope="module")
+def chats(url: str) -> Iterator[RemoteEngine]:
+    engine = remote(url, extended=True)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def ids(url: str) -> Iterator[RemoteEngine]:
+    engine = remote(url, sends="ids")
+    yield engine
+    engine.close()
+
+
+def prompt(served: ServedModel) -> tuple[int, ...]:
+    text = served.tokenizer.apply_chat_template(list(HELLO), tokenize=False, add_generation_prompt=True)
+    return tuple(served.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def joined(deltas: list[TokenDelta]) -> tuple[str, list[int], str | None]:
+    tokens = [token for delta in deltas for token in delta.token_ids]
+    return "".join(delta.text for delta in deltas), tokens, deltas[-1].finish_reason
+
+
+SAMPLINGS = [
+    SamplingParams(12, temperature=0.0),
+    SamplingParams(12, seed=4, top_k=20, min_p=0.01, repetition_penalty=1.3, ignore_eos=True),
+    SamplingParams(12, seed=5, frequency_penalty=0.5, presence_penalty=-0.5, logit_bias=((40, 5.0),)),
+    SamplingParams(30, seed=6, constraint=Constraint("regex", "[ab]{3,5}")),
+    SamplingParams(30, seed=6, constraint=Constraint("choice", json.dumps(["left", "right"]))),
+]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=range(len(SAMPLINGS)))
+def test_ids_equal_the_engine(ids: RemoteEngine, served: ServedModel, sampling: SamplingParams) -> None:
+    request = GenerationRequest("a", prompt(served), sampling)
+    assert joined(list(ids.generate([request]))) == joined(list(served.engine.generate([request])))
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=range(len(SAMPLINGS)))
+def test_chats_equal_the_engine(chats: RemoteEngine, served: ServedModel, sampling: SamplingParams) -> None:
+    own = joined(list(served.engine.generate([GenerationRequest("a", prompt(served), sampling)])))
+    deltas = list(chats.generate([GenerationRequest("a", (), sampling, messages=HELLO)]))
+    text, tokens, reason = joined(deltas)
+    assert (text, reason) == (own[0], own[2]) and not tokens
+    assert deltas[-1].usage == (len(prompt(served)), len(own[1]))
+
+
+def test_logprobs_by_id(ids: RemoteEngine, served: ServedModel) -> None:
+    request = GenerationRequest("a", prompt(served), SamplingParams(6, seed=1, logprobs=0, ignore_eos=True))
+    told = [value for delta in ids.generate([request]) for value in delta.logprobs or ()]
+    own = [value for delta in served.engine.generate([request]) for value in delta.logprobs or ()]
+    assert told == pytest.approx(own, abs=1e-4) and len(told) == 6
+
+
+def test_many_at_once(ids: RemoteEngine, served: ServedModel) -> None:
+    start = prompt(served)
+    requests = [
+        GenerationRequest(str(n), start, SamplingParams(9, seed=n, ignore_eos=True)) for n in range(24)
+    ]
+    answers: dict[str, list[TokenDelta]] = {request.request_id: [] for request in requests}
+    for delta in ids.generate(requests):
+        answers[delta.request_id].append(delta)
+    own: dict[str, list[TokenDelta]] = {request.request_id: [] for request in requests}
+    for delta in served.engine.generate(requests):
+        own[delta.request_id].append(delta)
+    assert {name: joined(deltas) for name, deltas in answers.items()} == {
+        name: joined(deltas) for name, deltas in own.items()
+    }
+
+
+def test_the_remotes_own_errors_come_through(ids: RemoteEngine, chats: RemoteEngine) -> None:
+    (long,) = ids.generate([GenerationRequest("a", tuple([5] * 300), SamplingParams(4))])
+    assert long.finish_reason == "error" and "256" in (long.error or "")
+    assert "shorten the prompt or lower max_tokens" in (long.error or "")
+    (wrong,) = chats.generate(
+        [GenerationRequest("a", (), SamplingParams(4, temperature=9.0), messages=HELLO)]
+    )
+    assert "400" in (wrong.error or "") and "temperature" in (wrong.error or "")
+    (none,) = chats.generate([GenerationRequest("a", (1, 2))])
+    assert "plain text" in (none.error or "")
+
+
+def test_facts_and_what_it_cannot(url: str, ids: RemoteEngine, chats: RemoteEngine) -> None:
+    assert ids.facts().reads == "ids" and chats.facts().reads == "chat" and ids.facts().max_length == 256
+    assert not ids.facts().shares_weights and "regex" in ids.facts().constraints
+    plain = remote(url)
+    assert plain.facts().constraints == {"json_schema", "json_object"}
+    plain.close()
+    with pytest.raises(EngineError, match="closed"):
+        list(plain.generate([GenerationRequest("a", (1,))]))
+    with pytest.raises(EngineError, match="takes no new weights"):
+        ids.update_weights(None)
+    with pytest.raises(EngineError, match="cannot load the adapters a"):
+        config = RemoteEngineConfig(base_url=url)
+        RemoteEngine(EngineSource("", adapters={"a": listen.__globals__["__file__"]}), None, config)
+
+
+def test_an_id_in_use_is_refused(ids: RemoteEngine, served: ServedModel) -> None:
+    request = GenerationRequest("same", prompt(served), SamplingParams(4))
+    with pytest.raises(EngineError, match="'same' is in use"):
+        list(ids.generate([request, request]))
+    assert joined(list(ids.generate([request])))[2] in ("stop", "length")
