@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import random
 from dataclasses import dataclass
 from pathlib import Path
-from pydoc_data.topics import topics
 from typing import Any
 
 import pytest
@@ -15,8 +14,9 @@ import torch
 from swift.core.config.schema import ModelConfig
 from swift.core.models.load import load_model, load_processor, save_model
 
-STEPS, BATCH, LENGTH = 100, 8, 96
-PIECE = 400  # characters of a row
+STEPS, BATCH, LENGTH = 60, 8, 64
+NAMES = "Ada Bela Chandra Dmitri Emeka Fatima Grete Hiro".split()
+THINGS = "apples books coins drums eggs flutes grapes hats".split()
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,26 @@ class Trained:
     rows: Path
 
 
-def pieces() -> list[str]:
-    """Python's manual, cut up."""
-    text = "\n\n".join(topics[topic] for topic in sorted(topics))
-    return [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
-
-
-def write_rows(path: Path, texts: list[str]) -> Path:
-    """As JSONL."""
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
-    return path
+def chats() -> list[list[dict[str, str]]]:
+    """Sums in words, in random order."""
+    drawn = [
+        (name, thing, one, other)
+        for name in NAMES
+        for thing in THINGS
+        for one in range(3, 9)
+        for other in (2, 5)
+    ]
+    random.Random(0).shuffle(drawn)
+    return [
+        [
+            {
+                "role": "user",
+                "content": f"{name} has {one} {thing} and buys {other} more. How many are that?",
+            },
+            {"role": "assistant", "content": f"Now {name} has {one + other} {thing}."},
+        ]
+        for name, thing, one, other in drawn
+    ]
 
 
 def teach(model: Any, ids: torch.Tensor, steps: int = STEPS, rate: float = 3e-3) -> None:
@@ -56,13 +66,14 @@ def teach(model: Any, ids: torch.Tensor, steps: int = STEPS, rate: float = 3e-3)
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """tiny/qwen3 after some seconds on Python's manual; the last fifth of the manual is kept back."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """tiny/qwen3 after some seconds on sums in words; 100 of them are kept back."""
     folder = tmp_path_factory.mktemp("trained")
-    texts = pieces()
-    known, held_out = texts[: len(texts) * 4 // 5], texts[len(texts) * 4 // 5 :]
-    config = ModelConfig()
+    config, rows = ModelConfig(), chats()
     model, tokenizer = load_model(config, dtype=torch.float32, device="cpu"), load_processor(config)
-    teach(model, torch.tensor(tokenizer("\n".join(known))["input_ids"]))
+    text = "".join(tokenizer.apply_chat_template(turns, tokenize=False) for turns in rows[:-100])
+    teach(model, torch.tensor(tokenizer(text)["input_ids"]))
     save_model(model, tokenizer, folder / "model")
-    yield Trained(folder / "model", write_rows(folder / "rows.jsonl", held_out))
+    lines = (json.dumps({"messages": turns}) + "\n" for turns in rows[-100:])
+    (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+    return Trained(folder / "model", folder / "rows.jsonl")

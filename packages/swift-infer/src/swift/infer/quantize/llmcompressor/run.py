@@ -25,7 +25,7 @@ def run_llmcompressor(job: Job, method: str, config: BaseModel) -> None:
         EngineError: it is not installed.
         ModelError: it failed; the end of its output is part of the message.
     """
-    from swift.infer.environments import python_of
+    from swift.infer.environments import python_of, variables
 
     python = python_of("llmcompressor")
     with tempfile.TemporaryDirectory(dir=job.folder.parent, prefix=".llmcompressor.") as work:
@@ -42,12 +42,15 @@ def run_llmcompressor(job: Job, method: str, config: BaseModel) -> None:
         }
         asked = Path(work) / "task.json"
         asked.write_text(json.dumps(task), encoding="utf-8")
-        _run([str(python), str(Path(__file__).with_name("worker.py")), str(asked)], job)
+        worker = Path(__file__).with_name("worker.py")
+        _run([str(python), "-P", str(worker), str(asked)], variables(), job)  # -P: our folder is not its path
 
 
-def _run(command: list[str], job: Job) -> None:
+def _run(command: list[str], environment: dict[str, str], job: Job) -> None:
     tail: deque[str] = deque(maxlen=TAIL)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             tail.append(line.rstrip())

@@ -18,7 +18,8 @@ def tell(progress: str) -> None:
 
 def modifiers(task: dict[str, Any]) -> list[Any]:
     """The recipe of a method, as close to our own as llm-compressor's settings allow."""
-    from llmcompressor.modifiers.quantization import GPTQModifier, QuantizationModifier
+    from llmcompressor.modifiers.gptq import GPTQModifier
+    from llmcompressor.modifiers.quantization import QuantizationModifier
 
     ignore = [f"re:.*{name}$" for name in task["ignore"]]
     if task["method"] == "fp8":
@@ -31,16 +32,16 @@ def modifiers(task: dict[str, Any]) -> list[Any]:
         return [
             GPTQModifier(config_groups=groups, ignore=ignore, dampening_frac=task["damping"], actorder=order)
         ]
-    from llmcompressor.modifiers.awq import AWQModifier
+    from llmcompressor.modifiers.transform.awq import AWQModifier
 
-    return [AWQModifier(config_groups=groups, ignore=ignore, duo_scaling=False)]
+    return [AWQModifier(duo_scaling=False), QuantizationModifier(config_groups=groups, ignore=ignore)]
 
 
 def smoothing(task: dict[str, Any]) -> list[Any]:
     """SmoothQuant, where it is wanted."""
     if not task["smoothing"]:
         return []
-    from llmcompressor.modifiers.smoothquant import SmoothQuantModifier
+    from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
     return [SmoothQuantModifier(smoothing_strength=task["smoothing"])]
 
@@ -60,10 +61,13 @@ def main(path: str) -> None:
     """Quantise and write."""
     task = json.loads(Path(path).read_text(encoding="utf-8"))
     tell("importing")
+    import torch
     from datasets import Dataset
     from llmcompressor import oneshot
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    if task["method"] == "awq" and not torch.cuda.is_available():
+        sys.exit("llm-compressor's AWQ pins every cached input in memory, which torch refuses without a GPU")
     model = AutoModelForCausalLM.from_pretrained(task["model"], dtype="auto")
     tokenizer = AutoTokenizer.from_pretrained(task["model"])
     settings: dict[str, Any] = {}
