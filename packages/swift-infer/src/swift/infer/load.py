@@ -73,6 +73,7 @@ def load_engine(run: RunConfig) -> tuple[Engine, Any]:
     from swift.core.models.load import load_processor, load_tokenizer
     from swift.core.models.plain import reads_images
     from swift.core.registry import engines
+    from swift.infer.quantize.formats import check_readable
     from swift.infer.source import adapter_folders, engine_source
     from swift.plugin.nouns import build_noun
 
@@ -81,6 +82,7 @@ def load_engine(run: RunConfig) -> tuple[Engine, Any]:
         told = EngineSource("", adapters=adapter_folders(run.infer.adapters))
         engine = build_noun(engines, name, told, None, config=run.engine)
         return engine, load_tokenizer(run.model) if facts_of(engine).reads == "ids" else None
+    check_readable(Path(run.model.model_id), name)
     if loads_weights(name):
         source, tokenizer, made = engine_source(run)
         with removed_on_failure(made):
