@@ -57,6 +57,7 @@ class Adapters:
         self._handles: list[Any] = []
         self._beside: list[Beside] = []
         self._loaded: dict[str, Adapter] = {}
+        self._stacked: list[Adapter] = []
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,6 +129,10 @@ class Adapters:
         for handle in self._handles:
             handle.remove()
         kept = list(dict.fromkeys([*self._loaded.values(), *running]))
+        for gone in self._stacked:
+            if gone not in kept:
+                gone.factors.clear()  # prompts that were read with it may still name it
+        self._stacked = kept
         layers = dict.fromkeys(layer for adapter in kept for layer in adapter.factors)
         self._handles, self._beside = [], []
         for layer in layers:
