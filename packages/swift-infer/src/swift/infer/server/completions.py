@@ -143,9 +143,13 @@ class TextState:
     def __post_init__(self) -> None:
         self.heard = Heard.under(self.served.filters)
 
+    def _token(self, token: int) -> str:
+        """How log-probabilities name a token."""
+        return f"token_id:{token}" if self.request.return_tokens_as_token_ids else self.served.token(token)
+
     def take(self, delta: TokenDelta) -> dict[str, list[Any]] | None:
         """Take a delta; the log-probabilities of its tokens."""
-        entries = text_logprobs(self.served.token, delta, self.length)
+        entries = text_logprobs(self._token, delta, self.length)
         self.length += len(self.heard.take(delta))
         if entries is not None:
             known = self.logprobs or {key: [] for key in entries}
@@ -155,7 +159,7 @@ class TextState:
     def piece(self, delta: TokenDelta) -> dict[str, Any]:
         """What a stream shows of a delta."""
         before = self.length
-        entries = text_logprobs(self.served.token, delta, before)
+        entries = text_logprobs(self._token, delta, before)
         text = self.heard.take(delta)
         self.length += len(text)
         piece: dict[str, Any] = {"text": text}

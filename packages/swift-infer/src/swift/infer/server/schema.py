@@ -186,10 +186,15 @@ class ChatRequest(Sampled):
 
 
 class CompletionRequest(Sampled):
-    """POST /v1/completions."""
+    """POST /v1/completions.
+
+    Attributes:
+        return_tokens_as_token_ids: log-probabilities name tokens by id ("token_id:7") instead of by text.
+    """
 
     prompt: Text | list[Text] | list[int] | list[list[int]]
     logprobs: Annotated[NonNegativeInt, Field(le=20)] | None = None
+    return_tokens_as_token_ids: bool = False
     echo: Literal[False] = False
     suffix: None = None
     best_of: Literal[1] | None = None

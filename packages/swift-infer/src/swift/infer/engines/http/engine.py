@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ class HttpEngine:
         self._loop.close()
 
     async def _deltas(self, request: GenerationRequest) -> AsyncGenerator[TokenDelta, None]:
-        path, body = self._dialect.written(request)
+        path, body = self._dialect.written(fitting(request, self._facts))
         reader = self._dialect.reader(request)
         ended: TokenDelta | None = None
         try:
@@ -145,6 +146,16 @@ class HttpEngine:
             if request_id in self._running:
                 raise EngineError(f"request id {request_id!r} is in use", "give every request its own id")
             self._running.add(request_id)
+
+
+def fitting(request: GenerationRequest, facts: EngineFacts) -> GenerationRequest:
+    """A request whose answer may be no longer than the context has room for: it ends there, with "length"."""
+    if facts.max_length is None or facts.reads != "ids":
+        return request
+    room = facts.max_length - len(request.prompt_ids)
+    if room < 1 or request.sampling.max_tokens <= room:  # too long a prompt is the server's to refuse
+        return request
+    return replace(request, sampling=replace(request.sampling, max_tokens=room))
 
 
 def failure(request: GenerationRequest, problem: str) -> TokenDelta:
