@@ -18,7 +18,7 @@ import psutil  # type: ignore[import-untyped]
 from peers.measure import MemoryWatch
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-START_SECONDS, STOP_SECONDS = 300, 60
+START_SECONDS, STOP_SECONDS = 900, 60
 
 
 @dataclass(frozen=True)
