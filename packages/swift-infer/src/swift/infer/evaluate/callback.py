@@ -10,6 +10,7 @@ import torch
 
 from swift.core.config.schema import BenchmarkConfig, InferConfig
 from swift.core.console import is_main_process, say
+from swift.core.engines import facts_of
 from swift.core.errors import ConfigError, EngineError, SwiftError
 from swift.core.registry import engines
 from swift.core.train.callbacks.contract import Callback
@@ -19,6 +20,7 @@ from swift.infer.evaluate.child import Worker
 from swift.infer.evaluate.host import endpoint, serving
 from swift.infer.evaluate.plan import Asked, order, plan
 from swift.infer.evaluate.run import answering
+from swift.infer.server.served import ServedModel
 
 if TYPE_CHECKING:
     from swift.core.train.trainer import Trainer
@@ -110,10 +112,12 @@ class BenchmarkCallback(Callback):
         processor: Any = self._trainer.processing_class
         tokenizer = getattr(processor, "tokenizer", processor)
         model = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        engine = engines.build("transformers", model, tokenizer)
+        engine = engines.build("transformers", model, processor)
         defaults = answering(self.config, InferConfig.model_validate({}))
+        limit = facts_of(engine).max_length
+        served = ServedModel(NAME, engine, tokenizer, max_length=limit, defaults=defaults)
         seed = int(self._trainer.args.seed)
-        with serving(engine, tokenizer, NAME, defaults) as url:
+        with serving(served) as url:
             where = endpoint(url, NAME, temperature=self.config.temperature, seed=seed)
             for asked in self.asked:
                 try:

@@ -10,9 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from swift.core.config.schema import InferConfig
 from swift.core.errors import EngineError
-from swift.core.protocols import Engine
 from swift.infer.server.app import create_app
 from swift.infer.server.run import address, listen
 from swift.infer.server.served import ServedModel
@@ -21,19 +19,8 @@ START_SECONDS = 60
 
 
 @contextmanager
-def serving(engine: Engine, tokenizer: Any, name: str, defaults: InferConfig) -> Iterator[str]:
-    """The URL of the API, up to /v1; the engine is closed at the end.
-
-    Args:
-        defaults: sampling of requests that leave it open.
-    """
-    served = ServedModel(
-        name=name,
-        engine=engine,
-        tokenizer=tokenizer,
-        max_length=getattr(engine, "max_length", None),
-        defaults=defaults,
-    )
+def serving(served: ServedModel) -> Iterator[str]:
+    """The URL of the API, up to /v1; the engine is closed at the end."""
     with listen("127.0.0.1", 0) as listener:
         config = uvicorn.Config(create_app(served), log_level="error", lifespan="on")
         server = uvicorn.Server(config)

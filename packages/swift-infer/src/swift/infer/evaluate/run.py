@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +124,14 @@ def reached(run: RunConfig) -> Iterator[Mapping[str, Any]]:
     if run.infer.engine == REMOTE:
         yield elsewhere(run)
         return
-    from swift.infer.load import load_engine, served_name
+    from swift.infer.load import load_engine
+    from swift.infer.server.offer import served_model
 
     engine, tokenizer = load_engine(run)
-    name = served_name(run)
-    with serving(engine, tokenizer, name, answering(run.benchmark, run.infer)) as url:
-        yield endpoint(url, name, temperature=run.benchmark.temperature, seed=seed_of(run))
+    told = replace(run, infer=answering(run.benchmark, run.infer))
+    served = served_model(told, engine, tokenizer, [], engine)
+    with serving(served) as url:
+        yield endpoint(url, served.name, temperature=run.benchmark.temperature, seed=seed_of(run))
 
 
 def elsewhere(run: RunConfig) -> Mapping[str, Any]:
