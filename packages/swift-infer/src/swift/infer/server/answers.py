@@ -160,6 +160,12 @@ class Health(BaseModel):
     detail: str = ""
 
 
+class Ready(BaseModel):
+    """GET /ready: "ready", or why not."""
+
+    status: str
+
+
 class ErrorDetail(BaseModel):
     """What went wrong: value, rule and remedy; the field at fault; a word that programs compare."""
 

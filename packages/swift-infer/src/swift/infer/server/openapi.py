@@ -51,3 +51,8 @@ def described(
     if content:
         responses[200]["content"] = content
     return {"responses": responses}
+
+
+def answers(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Responses of a route that tells how the server is, in the same form whether it is well or not."""
+    return {200: {"model": answer}, 503: {"model": answer}}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from swift.infer.server.answers import Health
+from swift.infer.server.answers import Health, Ready
 from swift.infer.server.gateway.gateway import Gateway
 from swift.infer.server.gateway.metrics import CONTENT_TYPE
+from swift.infer.server.openapi import answers
 from swift.infer.server.served import ServedModel
 
 
@@ -18,7 +19,7 @@ def add_status(app: FastAPI, served: ServedModel, gateway: Gateway) -> None:
     load balancer sends them elsewhere).
     """
 
-    @app.get("/health")
+    @app.get("/health", responses=answers(Health))
     async def health() -> JSONResponse:
         state = served.engine.health()
         body = Health(
@@ -29,12 +30,13 @@ def add_status(app: FastAPI, served: ServedModel, gateway: Gateway) -> None:
         )
         return JSONResponse(body.model_dump(), 200 if state.ready else 503)
 
-    @app.get("/ready")
+    @app.get("/ready", responses=answers(Ready))
     async def ready() -> JSONResponse:
         state = served.engine.health()
         reason = "shutting down" if gateway.draining else "" if state.ready else state.detail or "no engine"
-        return JSONResponse({"status": reason or "ready"}, 503 if reason else 200)
+        body = Ready(status=reason or "ready")
+        return JSONResponse(body.model_dump(), 503 if reason else 200)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)

@@ -1,0 +1,146 @@
+"""Vectors and scores: those of training, from what training leaves behind, for many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import pytest
+import torch
+
+from swift.core.config.run import run_from_dict
+from swift.core.registry import objectives
+from swift.core.template.chat import ChatTemplate
+from swift.core.train.context import ObjectiveContext
+from swift.core.train.run import train_in_process
+from swift.core.types import Conversation
+from swift.infer.encode.load import load_encoder
+from swift.infer.encode.record import encode_settings
+from swift.infer.load import load_adapted, load_infer_run
+from swift.infer.server.offer import load_offered, served_model
+
+PAIRS = [
+    ("red fruit", "apple"), ("yellow fruit", "banana"), ("it barks", "dog"), ("it purrs", "cat"),
+    ("it flies", "bird"), ("it swims", "fish"), ("drives on roads", "car"), ("sails the sea", "ship"),
+]  # fmt: skip
+TASKS = ("embedding", "reranker", "generative_reranker")
+
+
+def trained(task: str, folder: Path, **more: Any) -> Path:
+    """A small model trained to know PAIRS by heart."""
+    rows = [
+        {"query": query, "positive": text, "negative": [other for _, other in PAIRS if other != text][:4]}
+        for query, text in PAIRS
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = {"yes_token": "1", "no_token": "0"} if task == "generative_reranker" else {}
+    train_in_process(
+        run_from_dict(
+            {
+                "model": {"model_id": "tiny/qwen3"},
+                "data": {"dataset_name": str(folder / "rows.jsonl"), "task_type": task},
+                "train": {
+                    "output_dir": str(folder / "out"),
+                    "tuner_strategy": "full",
+                    "num_train_epochs": 25,
+                    "learning_rate": 2e-3,
+                    "per_device_train_batch_size": 8,
+                    **words,
+                    **more,
+                },
+            }
+        )
+    )
+    return folder / "out"
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def task(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Output folders of a training for each task, made when first asked for."""
+    made: dict[str, Path] = {}
+
+    def run(task: str) -> Path:
+        if task not in made:
+            made[task] = trained(task, tmp_path_factory.mktemp(task))
+        return made[task]
+
+    return run
+
+
+def objective_of(task: str, run: Any, tokenizer: Any) -> Any:
+    record = json.loads((Path(run.model.model_id).parent / "run.json").read_text())["config"]["train"]
+    component = objectives.get(task)
+    assert component.config is not None
+    keys = {key: value for key, value in record.items() if key in component.config.model_fields}
+    context = ObjectiveContext(tokenizer, run.model, load_reference=lambda: torch.nn.Linear(1, 1))
+    return component.load()(component.config.model_validate(keys), context)
+
+
+def test_results_are_those_of_the_training_objective(task: str, runs: Any) -> None:
+    run = load_infer_run(None, [f"model.model_id={runs(task)}", "train.dtype=float32"])
+    settings = encode_settings(run)
+    assert settings is not None and settings.task == task
+    encoder, tokenizer = load_encoder(run, settings)
+    model, _ = load_adapted(run, settings.head)
+    texts = [text for _, text in PAIRS]
+    row = Conversation(
+        messages=[{"role": "user", "content": "it barks"}],
+        positives=[[{"role": "user", "content": text}] for text in texts],
+        origin="test",
+    )
+    objective = objective_of(task, run, tokenizer)
+    sample = ChatTemplate(tokenizer, max_length=512, task=objective.task).encode([row])[0]
+    batch = objective.collate([sample])
+    with torch.no_grad():
+        if task == "embedding":
+            expected = torch.cat(objective._vectors(model, batch))[1:]
+            ids = encoder.reader.texts(texts)
+        else:
+            expected = objective.scores(model, batch)
+            ids = encoder.reader.pairs("it barks", texts)
+    results = np.stack(asyncio.run(encoder.encode(ids)))
+    encoder.close()
+    np.testing.assert_allclose(results, expected.numpy(), rtol=1e-5, atol=1e-6)
+    assert texts[int(np.argmax(results))] == "dog" if task != "embedding" else True
+
+
+def test_a_trained_model_ranks_right(task: str, runs: Any, serve: Any) -> None:
+    run = load_infer_run(None, [f"model.model_id={runs(task)}", "train.dtype=float32"])
+    encoder, tokenizer = load_offered(run)
+    served = served_model(run, encoder, tokenizer, [], encoder)
+    texts = [text for _, text in PAIRS]
+    right = 0
+    with serve(served) as client:
+        (card,) = client.models.list()
+        for query, text in PAIRS:
+            if task == "embedding":
+                answer = client.embeddings.create(model=card.id, input=[query, *texts])
+                vectors = np.array([one.embedding for one in answer.data])
+                best = texts[int(np.argmax(vectors[1:] @ vectors[0]))]
+            else:
+                body = {
+                    "model": card.id,
+                    "query": query,
+                    "documents": texts,
+                    "top_n": 3,
+                    "return_documents": True,
+                }
+                found = httpx.post(f"{client.base_url}rerank", json=body).json()["results"]
+                scores = [one["relevance_score"] for one in found]
+                assert len(found) == 3 and scores == sorted(scores, reverse=True) and min(scores) >= 0
+                best = found[0]["document"]["text"]
+                assert texts[found[0]["index"]] == best
+            right += best == text
+        with pytest.raises(openai.BadRequestError, match="writes no text"):
+            client.chat.completions.create(model=card.id, messages=[{"role": "user", "content": "x"}])
+    assert right >= 7, f"{right} of {len(PAIRS)}"
