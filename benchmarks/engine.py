@@ -1,6 +1,6 @@
 """Tokens per second of the embedded engine beside other ways to generate, on one model and machine.
 
-    python benchmarks/engine.py [--repeats 5] [--vllm]
+    python benchmarks/engine.py [--repeats 5] [--vllm] [--counts 16 64] [--only "batched generate" ...]
 
 A 13M-parameter fp32 Qwen3 with random weights answers equally long prompts greedily. Every way runs once a
 round, in turn, so that a busy moment of the machine hits all of them. Printed are medians over the rounds,
@@ -166,11 +166,20 @@ def measure(ways: dict[str, Way], count: int, repeats: int) -> dict[str, list[fl
     return speeds
 
 
+OTHERS: dict[str, Callable[[Any], Way]] = {
+    "batched generate": batched,
+    "transformers manager": manager,
+    "one by one": one_by_one,
+}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--vllm", action="store_true", help="also vLLM on CPU (about a minute to start)")
+    parser.add_argument("--counts", type=int, nargs="+", default=[16, 64], help="prompts of a round")
+    parser.add_argument("--only", nargs="*", choices=tuple(OTHERS), default=list(OTHERS), help="beside ours")
     parser.add_argument("--vllm-worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.vllm_worker:
@@ -178,16 +187,12 @@ def main() -> None:
         return
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # warns of what is wanted here
     model = build()
-    ways = {
-        "embedded engine": ours(model),
-        "batched generate": batched(model),
-        "transformers manager": manager(build()),  # it changes its model's attention
-        "one by one": one_by_one(model),
-    }
+    ways = {"embedded engine": ours(model)}
+    ways |= {name: OTHERS[name](build()) for name in arguments.only}  # the manager changes its model
     if arguments.vllm:
         ways["vllm on CPU"] = vllm(model)
     print(f"{torch.get_num_threads()} threads, {arguments.repeats} rounds, {PROMPT} + {ANSWER} tokens each")
-    for count in (16, 64):
+    for count in arguments.counts:
         speeds = measure(ways, count, arguments.repeats)
         for name, values in speeds.items():
             middle = statistics.median(values)
