@@ -81,7 +81,7 @@ def test_pieces_cut_anywhere() -> None:
 
 def test_tool_calls_come_in_pieces() -> None:
     def call(**piece: Any) -> bytes:
-        return bad.event({"choices": [{"delta": {"tool_calls": [piece]}}]})
+        return bytes(bad.event({"choices": [{"delta": {"tool_calls": [piece]}}]}))
 
     pieces = [
         call(index=0, id="c1", type="function", function={"name": "add", "arguments": ""}),

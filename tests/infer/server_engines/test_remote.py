@@ -104,10 +104,12 @@ def test_chats_equal_the_engine(chats: RemoteEngine, served: ServedModel, sampli
 
 
 def test_logprobs_by_id(ids: RemoteEngine, served: ServedModel) -> None:
-    request = GenerationRequest("a", prompt(served), SamplingParams(6, seed=1, logprobs=0, ignore_eos=True))
-    told = [value for delta in ids.generate([request]) for value in delta.logprobs or ()]
-    own = [value for delta in served.engine.generate([request]) for value in delta.logprobs or ()]
-    assert told == pytest.approx(own, abs=1e-4) and len(told) == 6
+    request = GenerationRequest("a", prompt(served), SamplingParams(6, seed=1, logprobs=3, ignore_eos=True))
+    told, own = list(ids.generate([request])), list(served.engine.generate([request]))
+    values = [[value for delta in deltas for value in delta.logprobs or ()] for deltas in (told, own)]
+    assert values[0] == pytest.approx(values[1], abs=1e-4) and len(values[0]) == 6
+    tops = [[top for delta in deltas for top in delta.top_logprobs or ()] for deltas in (told, own)]
+    assert [list(top) for top in tops[0]] == [list(top) for top in tops[1]] and len(tops[0]) == 6
 
 
 def test_many_at_once(ids: RemoteEngine, served: ServedModel) -> None:

@@ -42,7 +42,8 @@ def install(name: str, added: tuple[str, ...]) -> None:
     from swift.infer.environments.place import folder_of
 
     record = make(name, added, say=click.echo)
-    click.echo(f"{name} {record.version}: {record.size / 1e9:.2f} GB in {folder_of(name)}")
+    size = f"{record.size / 1e9:.2f} GB" if record.size >= 1e9 else f"{record.size / 1e6:.0f} MB"
+    click.echo(f"{name} {record.version}: {size} in {folder_of(name)}")
 
 
 @command.command()
