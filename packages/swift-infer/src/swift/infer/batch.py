@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -14,15 +15,18 @@ from swift.core.config.run import RunConfig
 from swift.core.config.schema import InferConfig
 from swift.core.data.formats.recognise import to_conversation
 from swift.core.data.read import ReadCounts, find_source, read_rows
+from swift.core.engines import facts_of
 from swift.core.errors import DataError, EngineError, SwiftError
 from swift.core.protocols import Engine
 from swift.core.types import GenerationRequest, Message
-from swift.infer.prompts import chat_ids, sampling, text_ids, with_system
+from swift.infer.prompts import chat_request, sampling, text_ids
+
+Reads = Literal["ids", "chat"]
 
 
 @dataclass(slots=True)
 class Prompt:
-    """One row and what is asked; reference: the answer that the row itself gives."""
+    """One row and what is asked; reference: the answer that the row itself gives; images: encoded files."""
 
     row: dict[str, Any]
     origin: str
@@ -30,6 +34,7 @@ class Prompt:
     text: str | None = None
     tools: list[dict[str, Any]] | None = None
     reference: str | None = None
+    images: tuple[bytes, ...] = ()
 
 
 def read_prompts(path: Path, *, skip: bool = False) -> tuple[list[Prompt], int]:
@@ -67,15 +72,34 @@ def to_prompt(row: dict[str, Any], origin: str, folder: Path) -> Prompt:
         DataError: nothing, something unknown, or about media.
     """
     found = to_conversation(row, origin, folder=folder)
-    if found.images or found.videos or found.audios:
-        raise DataError(f"{origin}: the row holds media; infer reads text only", "leave such rows out")
+    if found.videos or found.audios:
+        raise DataError(
+            f"{origin}: the row holds video or audio; infer reads text and images", "leave it out"
+        )
     messages = list(found.messages)
     reference = None
     while messages and messages[-1]["role"] == "assistant":
         reference = str(messages.pop()["content"])
     if not messages and not found.text:
         raise DataError(f"{origin}: nothing is asked in this row", "give it a user's turn or a prompt")
-    return Prompt(row, origin, messages, found.text, found.tools, reference)
+    images = tuple(_image(image, origin) for image in found.images)
+    return Prompt(row, origin, messages, found.text, found.tools, reference, images)
+
+
+def _image(source: Any, origin: str) -> bytes:
+    """The encoded file that a row names or holds."""
+    if isinstance(source, dict):  # as in `datasets`
+        source = source.get("bytes") or source.get("path")
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, str) and source.startswith("data:"):
+        return base64.b64decode(source.partition(",")[2])
+    if isinstance(source, str) and "://" not in source:
+        try:
+            return Path(source).read_bytes()
+        except OSError as error:
+            raise DataError(f"{origin}: image {source!r} cannot be read: {error.strerror}") from error
+    raise DataError(f"{origin}: an image is {str(source)[:60]!r}", "name a local file, or give a data: URL")
 
 
 def staging(output: Path) -> Path:
@@ -110,7 +134,8 @@ def answer_file(
     """
     skip = config.data.on_error == "skip"
     staged = staging(output)
-    asked = list(requests(prompts, tokenizer, config.infer, skip=skip))
+    reads = facts_of(engine).reads
+    asked = list(requests(prompts, tokenizer, config.infer, reads, skip=skip))
     try:
         with staged.open("w", encoding="utf-8") as file:
             count = write_answers(asked, prompts, engine, file, skip=skip)
@@ -127,27 +152,38 @@ def drop_empty(file: Path) -> None:
 
 
 def requests(
-    prompts: list[Prompt], tokenizer: Any, config: InferConfig, *, skip: bool
+    prompts: list[Prompt], tokenizer: Any, config: InferConfig, reads: Reads, *, skip: bool
 ) -> Iterator[GenerationRequest]:
     """What the engine is asked, named by the number of the row."""
     for number, prompt in enumerate(prompts):
         try:
-            yield request(number, prompt, tokenizer, config)
+            yield request(number, prompt, tokenizer, config, reads)
         except DataError:
             if not skip:
                 raise
 
 
-def request(number: int, prompt: Prompt, tokenizer: Any, config: InferConfig) -> GenerationRequest:
+def request(
+    number: int, prompt: Prompt, tokenizer: Any, config: InferConfig, reads: Reads = "ids"
+) -> GenerationRequest:
     """What the engine is asked for a row: a chat, or the continuation of a plain text."""
     try:
+        if prompt.text is not None and reads == "chat":
+            raise DataError("plain text: this engine reads chats only", "give the row a user's turn")
         if prompt.text is not None:
-            ids = text_ids(tokenizer, prompt.text)
-        else:
-            ids = chat_ids(tokenizer, with_system(prompt.messages, config.system), prompt.tools)
+            return GenerationRequest(str(number), text_ids(tokenizer, prompt.text), sampling(config, number))
+        return chat_request(
+            str(number),
+            prompt.messages,
+            tokenizer,
+            config,
+            number=number,
+            tools=prompt.tools,
+            images=prompt.images,
+            reads=reads,
+        )
     except SwiftError as error:
         raise type(error)(f"{prompt.origin}: {error.problem}", error.remedy) from error
-    return GenerationRequest(str(number), ids, sampling(config, number))
 
 
 def write_answers(

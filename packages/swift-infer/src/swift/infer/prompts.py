@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from swift.core.config.schema import InferConfig
 from swift.core.errors import DataError, ModelError
 from swift.core.template.agent.convert import plain_messages
 from swift.core.template.agent.format import AgentFormat
 from swift.core.template.render import Renderer, RenderError
-from swift.core.types import Message, SamplingParams
+from swift.core.types import GenerationRequest, Message, SamplingParams
 
 
 def chat_ids(
@@ -91,6 +91,42 @@ def text_ids(tokenizer: Any, text: str, *, special: bool = True) -> tuple[int, .
             f"the text holds {text[error.start]!r}, half of a surrogate pair", "escape both halves, or none"
         ) from error
     return tuple(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+
+
+def chat_request(
+    name: str,
+    messages: Sequence[Message],
+    tokenizer: Any,
+    config: InferConfig,
+    *,
+    number: int = 0,
+    tools: Sequence[dict[str, Any]] | None = None,
+    adapter: str | None = None,
+    images: Sequence[bytes] = (),
+    reads: Literal["ids", "chat"] = "ids",
+) -> GenerationRequest:
+    """The request for the assistant's next turn, with infer's system message and sampling.
+
+    Args:
+        tokenizer: not asked where the engine reads chats.
+        number: of the request in its run; with a seed each has its own.
+        images: encoded files, one for each image part of the messages.
+
+    Raises:
+        ModelError: the tokenizer has no chat template.
+        DataError: the template refuses these messages, or their text cannot be encoded.
+    """
+    turns = with_system(messages, config.system)
+    offered = list(tools) if tools else None
+    return GenerationRequest(
+        name,
+        () if reads == "chat" else chat_ids(tokenizer, turns, offered),
+        sampling(config, number),
+        adapter=adapter,
+        images=tuple(images),
+        messages=tuple(turns),
+        tools=tuple(offered) if offered else None,
+    )
 
 
 def with_system(messages: Sequence[Message], system: str | None) -> list[Message]:

@@ -27,7 +27,7 @@ def run(words: tuple[str, ...], input: Path | None, output: Path | None, **short
     if input is not None and output is not None:
         answer(config, input, output)
         return
-    from swift.infer.terminal import chat
+    from swift.infer.terminal.loop import chat
 
     engine, tokenizer = load_engine(config)
     chat(engine, tokenizer, config.infer)

@@ -1,9 +1,8 @@
-"""A chat in the terminal."""
+"""Read a line, stream the answer."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 from typing import Any
 
 from rich.console import Console
@@ -11,15 +10,17 @@ from rich.console import Console
 from swift.core.config.schema import InferConfig
 from swift.core.errors import DataError
 from swift.core.protocols import Engine
-from swift.core.types import GenerationRequest, Message
-from swift.infer.prompts import chat_ids, check_chats, sampling, with_system
+from swift.core.types import GenerationRequest
+from swift.infer.prompts import check_chats
+from swift.infer.terminal.state import ChatState
+from swift.infer.terminal.words import obey
 
 with contextlib.suppress(ImportError):  # not on Windows
     import readline  # input() then edits, recalls lines, and takes more than a tty's 4,095 bytes
 
     readline.parse_and_bind("set enable-bracketed-paste on")  # pasted lines are one message
 
-HELP = "/reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops an answer"
+HINT = "/reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops an answer, /help tells more"
 
 
 def chat(engine: Engine, tokenizer: Any, config: InferConfig, console: Console | None = None) -> None:
@@ -28,44 +29,24 @@ def chat(engine: Engine, tokenizer: Any, config: InferConfig, console: Console |
     Raises:
         ModelError: the tokenizer has no chat template.
     """
-    check_chats(tokenizer)
+    if tokenizer is not None:
+        check_chats(tokenizer)
     console = console or Console(highlight=False)
-    console.print(HELP, style="dim")
-    messages: list[Message] = []
-    for number in itertools.count():
-        line = ask(console)
-        if line is None or line == "/exit":
-            return
-        if line == "/reset":
-            messages = []
-            console.print("a new chat", style="dim")
-        elif line.startswith("/"):
-            console.print(f"unknown command {line}: {HELP}", style="dim", markup=False)
-        elif line:
-            turns = [*messages, {"role": "user", "content": line}]
-            answer = reply(engine, tokenizer, turns, config, number, console)
-            if answer is not None:
-                messages = [*turns, {"role": "assistant", "content": answer}]
+    console.print(HINT, style="dim")
+    state = ChatState(engine, tokenizer, config)
+    while (line := read_line(console)) is not None and line != "/exit":
+        try:
+            if line.startswith("/"):
+                console.print(obey(line, state), style="dim", markup=False)
+            elif line:
+                answer = stream(engine, state.ask(line), console)
+                if answer is not None:
+                    state.keep(line, answer)
+        except DataError as error:
+            console.print(str(error), style="red", markup=False)
 
 
-def reply(
-    engine: Engine,
-    tokenizer: Any,
-    turns: list[Message],
-    config: InferConfig,
-    number: int,
-    console: Console,
-) -> str | None:
-    """Print the next turn; None when there is none, and why is printed."""
-    try:
-        ids = chat_ids(tokenizer, with_system(turns, config.system))
-    except DataError as error:
-        console.print(str(error), style="red", markup=False)
-        return None
-    return stream(engine, GenerationRequest(f"chat-{number}", ids, sampling(config, number)), console)
-
-
-def ask(console: Console) -> str | None:
+def read_line(console: Console) -> str | None:
     """One line of the person, or None at the end of the input; Ctrl-C clears the line."""
     while True:
         try:

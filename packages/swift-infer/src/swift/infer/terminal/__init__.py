@@ -1,0 +1,1 @@
+"""A chat in the terminal: its state, the words that begin with a slash, and the loop."""
