@@ -10,7 +10,7 @@ import pytest
 
 from swift.core.errors import SwiftError
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 MakeAdapter = Callable[[int], tuple[Path, Any]]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 TEXTS = ("def first(items):", "The quick brown fox jumps over the lazy dog and then", "x = 1")
 
 

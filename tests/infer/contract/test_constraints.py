@@ -11,7 +11,7 @@ import pytest
 
 from swift.core.types import Constraint
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 SCHEMA = {
     "type": "object",
     "properties": {

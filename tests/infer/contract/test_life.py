@@ -12,7 +12,7 @@ import pytest
 
 from swift.core.errors import EngineError
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def wait_for(holds: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 STEPS = 8
 
 

@@ -11,7 +11,7 @@ import torch
 
 from swift.core.errors import EngineError
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 LONG = "a prompt that is long enough to be kept in a cache of prompts " * 12
 
 

@@ -15,9 +15,9 @@ from vllm.lora.request import LoRARequest
 
 from swift.core.errors import EngineError, did_you_mean
 from swift.core.models.adapter_folder import adapter_record
+from swift.infer.engines.vllm.formats import MERGE
 
 LEAST_RANK = 16
-MERGE = "merge it into the weights (swift merge), or use infer.engine=transformers"
 
 
 class Loaded:
@@ -44,6 +44,7 @@ class Adapters:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._offered: dict[str, Loaded] = {}
+        self.beside_base: Loaded | None = None
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._offered))
@@ -56,15 +57,27 @@ class Adapters:
             ModelError: a folder without an adapter.
         """
         check_lora(name, folder)
-        number = next(self._numbers)
-        copy = tempfile.mkdtemp(prefix="swift-adapter-")
+        copy = Path(tempfile.mkdtemp(prefix="swift-adapter-"))
         for path in folder.glob("adapter_*"):
             shutil.copy2(path, copy)
-        return Loaded(LoRARequest(f"{name}#{number}", number, copy))
+        return self.numbered(name, copy)
+
+    def numbered(self, name: str, folder: Path) -> Loaded:
+        """An adapter in a folder that is ours, under a name and number of its own."""
+        number = next(self._numbers)
+        return Loaded(LoRARequest(f"{name}#{number}", number, str(folder)))
 
     def offer(self, name: str, adapter: Loaded) -> None:
         """Answer to this name from now on; requests that run with the former one go on with it."""
         self._offered[name] = adapter
+
+    def chosen(self, name: str | None) -> Loaded | None:
+        """What a request for this adapter, or for the base, carries.
+
+        Raises:
+            EngineError: unknown name.
+        """
+        return self.beside_base if name is None else self.get(name)
 
     def get(self, name: str) -> Loaded:
         """Raises EngineError for an unknown name."""
@@ -80,6 +93,7 @@ class Adapters:
     def clear(self) -> None:
         """Drop all."""
         self._offered.clear()
+        self.beside_base = None
 
 
 def check_lora(name: str, folder: Path) -> None:

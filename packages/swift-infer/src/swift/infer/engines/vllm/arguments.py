@@ -63,7 +63,7 @@ def engine_arguments(source: EngineSource, folder: Path, config: VllmEngineConfi
         structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
         worker_extension_cls=WORKER,
         disable_log_stats=True,
-        **lora_arguments(source, config),
+        **lora_arguments(source, config, on_cpu),
     )
 
 
@@ -80,7 +80,7 @@ def kv_bytes(config: VllmEngineConfig, on_cpu: bool) -> int | None:
     return None if wanted is None else int(wanted * 2**30)
 
 
-def lora_arguments(source: EngineSource, config: VllmEngineConfig) -> dict[str, Any]:
+def lora_arguments(source: EngineSource, config: VllmEngineConfig, on_cpu: bool) -> dict[str, Any]:
     """Room for adapters, where there will be any."""
     from swift.infer.engines.vllm.adapters import room_for
 
@@ -92,4 +92,5 @@ def lora_arguments(source: EngineSource, config: VllmEngineConfig) -> dict[str, 
     if slots == 0:
         return {}
     rank = room_for(source.adapters.values(), config.max_lora_rank)
-    return {"enable_lora": True, "max_loras": slots, "max_lora_rank": rank, "max_cpu_loras": max(slots, 16)}
+    places = slots + on_cpu  # one for what stands beside the base: base_rows
+    return {"enable_lora": True, "max_loras": places, "max_lora_rank": rank, "max_cpu_loras": places + 16}

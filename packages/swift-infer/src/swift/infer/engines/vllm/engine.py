@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from swift.core.engines import EngineSource
-from swift.core.errors import EngineError, SwiftError, in_one_line
+from swift.core.errors import EngineError, in_one_line
 from swift.core.protocols import Engine
 from swift.core.types import EngineFacts, EngineHealth, GenerationRequest, TokenDelta
 from swift.infer.engines.vllm.config import VllmEngineConfig
+from swift.infer.engines.vllm.core import Core
 from swift.infer.engines.vllm.deltas import failure
 from swift.infer.engines.vllm.limits import problem
-from swift.infer.engines.vllm.loop import Handover, LoopThread
+from swift.infer.engines.vllm.loop import Handover
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     import torch
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    from swift.infer.engines.vllm.weights import Shapes
 
 Sink = Callable[[TokenDelta], None]
 CONSTRAINTS = frozenset({"json_schema", "json_object", "regex", "choice", "grammar"})
-SHUTDOWN_SECONDS = 5.0
 
 
 def build_vllm(source: EngineSource, tokenizer: Any, config: VllmEngineConfig | None = None) -> Engine:
@@ -45,15 +42,9 @@ def build_vllm(source: EngineSource, tokenizer: Any, config: VllmEngineConfig | 
 
         server: Engine = VllmServerEngine(source, tokenizer, config=config)
         return server
-    loop = LoopThread()
-    try:
-        from swift.infer.engines.vllm.start import started
+    from swift.infer.engines.vllm.start import started
 
-        llm, shapes = loop.call(started(source, config))
-    except BaseException:
-        loop.close()
-        raise
-    engine = VllmEngine(llm, loop, shapes, config.max_running)
+    engine = VllmEngine(started(source, config), config.max_running)
     try:
         for name, folder in source.adapters.items():
             engine.load_adapter(name, folder)
@@ -64,47 +55,49 @@ def build_vllm(source: EngineSource, tokenizer: Any, config: VllmEngineConfig | 
 
 
 class VllmEngine(Engine):
-    """A started AsyncLLM behind our protocol.
+    """A started vLLM behind our protocol.
 
     All of vLLM's asynchronous parts live in one thread; streams of other loops are fed from it. Its engine
     core and its workers are processes; when one dies, running requests end with an error and health() says
     so.
 
     Args:
-        llm, loop: vLLM, and the loop it is bound to; the engine owns both.
-        shapes: names and shapes of the model's weights as stored; empty for quantised ones, which stay.
+        core: vLLM, which the engine owns.
         max_running: most sequences that it generates together.
+
+    Raises:
+        EngineError: vLLM was started with room for adapters, and takes none beside this model.
     """
 
-    def __init__(self, llm: AsyncLLM, loop: LoopThread, shapes: Shapes, max_running: int) -> None:
+    def __init__(self, core: Core, max_running: int) -> None:
         from swift.infer.engines.vllm.adapters import Adapters
 
-        self._llm = llm
-        self._shapes = shapes
+        self._core = core
         self._max_running = max_running
-        self._images = bool(llm.model_config.is_multimodal_model)
-        self._vocab_size = int(llm.model_config.get_vocab_size())
-        self._loads = llm.vllm_config.lora_config is not None
         self._adapters = Adapters()
-        self._loop = loop
         self._handovers: list[Handover] = []
         self._guard = threading.Lock()
         self._open: set[str] = set()
         self._closed = False
+        try:
+            core.settle_base(self._adapters)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def max_length(self) -> int:
         """Longest prompt and answer together, in tokens."""
-        return int(self._llm.model_config.max_model_len)
+        return self._core.max_length
 
     def facts(self) -> EngineFacts:
         """What the model and this way of starting it allow."""
         return EngineFacts(
             max_length=self.max_length,
-            images=self._images,
+            images=self._core.images,
             constraints=CONSTRAINTS,
             adapters=tuple(self._adapters),
-            loads_adapters=self._loads,
+            loads_adapters=self._core.loads_adapters,
         )
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[TokenDelta]:
@@ -159,16 +152,13 @@ class VllmEngine(Engine):
         """
         if weights is None:
             return
-        if not self._shapes:
-            raise EngineError(
-                "vLLM was given quantised weights, which cannot be replaced while it runs",
-                "start it on the plain weights, or use infer.engine=transformers",
-            )
+        if self._core.quantised:
+            raise EngineError("vLLM cannot replace quantised weights", "start it on the plain ones")
         from swift.infer.engines.vllm.weights import written
 
         self._check_alive()
-        with written(weights, self._shapes) as paths:
-            self._told(self._reload(paths), "could not take the new weights")
+        with written(weights, self._core.shapes) as paths:
+            self._core.replace_weights(paths)
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """Offer a LoRA adapter under a name from now on; one of that name is replaced.
@@ -177,19 +167,14 @@ class VllmEngine(Engine):
             EngineError: vLLM was started without room for adapters, or the adapter does not fit.
             ModelError: no adapter in that folder.
         """
-        if not self._loads:
+        if not self._core.loads_adapters:
             raise EngineError(
                 f"the adapter {name!r} cannot be loaded: vLLM was started without room for adapters",
                 "set infer.max_loras to how many one batch may use",
             )
         self._check_alive()
         adapter = self._adapters.prepared(name, folder)
-        self._told(
-            self._llm.add_lora(adapter.request),
-            f"cannot serve the adapter {name!r} ({str(folder)!r})",
-            "merge it into the weights (swift merge), raise infer.max_lora_rank if it is the rank, or use "
-            "infer.engine=transformers",
-        )
+        self._core.add_adapter(adapter, f"the adapter {name!r} ({str(folder)!r})")
         self._adapters.offer(name, adapter)
 
     def unload_adapter(self, name: str) -> None:
@@ -202,7 +187,7 @@ class VllmEngine(Engine):
 
     def health(self) -> EngineHealth:
         """Whether requests are taken, and how many run and wait."""
-        detail = "closed" if self._closed else "dead: vLLM's process has ended" if self._llm.errored else ""
+        detail = "closed" if self._closed else "dead: vLLM's process has ended" if self._core.dead else ""
         count = len(self._open)
         running = min(count, self._max_running)
         return EngineHealth(ready=not detail, running=running, waiting=count - running, detail=detail)
@@ -213,8 +198,7 @@ class VllmEngine(Engine):
             if self._closed:
                 return
             self._closed = True
-        self._loop.call(self._shut_down())
-        self._loop.close()
+        self._core.close()
         self._adapters.clear()
 
     def _submit(self, request: GenerationRequest, sink: Sink) -> Future[None]:
@@ -225,20 +209,21 @@ class VllmEngine(Engine):
                     f"request id {request.request_id!r} is in use", "give every request its own id"
                 )
             self._open.add(request.request_id)
-        return self._loop.start(self._answer(request, sink))
+        return self._core.loop.start(self._answer(request, sink))
 
     async def _answer(self, request: GenerationRequest, sink: Sink) -> None:
         """Feed one request's deltas to whoever asked; a last one comes whatever happens."""
         from swift.infer.engines.vllm.answer import answer
 
+        core = self._core
         last = failure(request.request_id, "the engine was closed")
         try:
-            adapter = None if request.adapter is None else self._adapters.get(request.adapter)
-            wrong = problem(request, self.max_length, self._vocab_size, self._images)
+            adapter = self._adapters.chosen(request.adapter)
+            wrong = problem(request, core.max_length, core.vocab_size, core.images)
             if wrong:
                 last = failure(request.request_id, wrong)
                 return
-            async with aclosing(answer(self._llm, request, adapter)) as deltas:
+            async with aclosing(answer(core.llm, request, adapter)) as deltas:
                 async for delta in deltas:
                     if delta.finish_reason is not None:
                         last = delta
@@ -253,42 +238,13 @@ class VllmEngine(Engine):
             self._open.discard(request.request_id)
             sink(last)
 
-    async def _reload(self, paths: list[str]) -> None:
-        await self._llm.pause_generation(mode="keep", clear_cache=False)
-        try:
-            await self._llm.collective_rpc("load_swift_weights", args=(paths,))
-            if not await self._llm.reset_prefix_cache(reset_running_requests=True):
-                raise EngineError("vLLM kept what it had computed with the former weights")
-            await self._llm.reset_mm_cache()
-        finally:
-            await self._llm.resume_generation()
-
-    async def _shut_down(self) -> None:
-        self._llm.shutdown(timeout=SHUTDOWN_SECONDS)
-
-    def _told(self, work: Coroutine[Any, Any, Any], failed: str, remedy: str = "") -> None:
-        """Have vLLM do something.
-
-        Raises:
-            EngineError: it failed; vLLM reports what goes wrong in its process as a plain Exception.
-        """
-        try:
-            self._loop.call(work)
-        except SwiftError:
-            raise
-        except Exception as error:
-            raise EngineError(f"vLLM {failed}: {in_one_line(error)}", remedy) from error
-
     def _handover(self, loop: asyncio.AbstractEventLoop) -> Handover:
         with self._guard:
-            self._handovers = [one for one in self._handovers if not one.loop.is_closed()]
-            known = next((one for one in self._handovers if one.loop is loop), None)
-            if known is None:
-                known = Handover(loop)
-                self._handovers.append(known)
+            others = [one for one in self._handovers if one.loop is not loop and not one.loop.is_closed()]
+            known = next((one for one in self._handovers if one.loop is loop), None) or Handover(loop)
+            self._handovers = [*others, known]
             return known
 
     def _check_alive(self) -> None:
-        health = self.health()
-        if not health.ready:
-            raise EngineError(f"the engine is {health.detail}", "build another one")
+        if detail := self.health().detail:
+            raise EngineError(f"the engine is {detail}", "build another one")

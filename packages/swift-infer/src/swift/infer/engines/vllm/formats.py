@@ -9,6 +9,7 @@ from typing import Any
 
 from swift.core.errors import EngineError
 
+MERGE = "merge the adapter into the weights (swift merge), or use infer.engine=transformers"
 EMBEDDED = "the transformers engine reads them: infer.engine=transformers"
 
 

@@ -10,35 +10,44 @@ from swift.core.errors import EngineError, in_one_line
 from swift.core.models.hub import locate
 from swift.infer.engines.vllm.arguments import check_installed, engine_arguments
 from swift.infer.engines.vllm.config import VllmEngineConfig
+from swift.infer.engines.vllm.core import Core
 from swift.infer.engines.vllm.formats import EMBEDDED, quantisation
+from swift.infer.engines.vllm.loop import LoopThread
 
 if TYPE_CHECKING:
+    from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
-
-    from swift.infer.engines.vllm.weights import Shapes
 
 NO_REASON = "Engine core initialization failed"  # vLLM's own words where the reason is in its log only
 
 
-async def started(source: EngineSource, config: VllmEngineConfig) -> tuple[AsyncLLM, Shapes]:
-    """(vLLM over the source's model, names and shapes of its weights), bound to the running loop.
-
-    The shapes are empty for quantised weights, which cannot be replaced.
+def started(source: EngineSource, config: VllmEngineConfig) -> Core:
+    """vLLM over the source's model, in a thread of its own.
 
     Raises:
         EngineError: vLLM is not installed, cannot read these weights, or does not start.
         ModelError: no such model.
     """
     check_installed()
-    from vllm.v1.engine.async_llm import AsyncLLM
-
     from swift.infer.engines.vllm.weights import stored_shapes
 
     folder = locate(source.model, revision=source.revision)
-    shapes = {} if quantisation(folder) else stored_shapes(folder)
     arguments = engine_arguments(source, folder, config)
+    loop = LoopThread()
     try:
-        return AsyncLLM.from_engine_args(arguments), shapes
+        llm = loop.call(_made(arguments, folder))
+    except BaseException:
+        loop.close()
+        raise
+    return Core(llm, loop, stored_shapes(folder))
+
+
+async def _made(arguments: AsyncEngineArgs, folder: Path) -> AsyncLLM:
+    """vLLM, bound to the running loop."""
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    try:
+        return AsyncLLM.from_engine_args(arguments)
     except (ValueError, RuntimeError, OSError, NotImplementedError) as error:
         raise EngineError(_problem(folder, error), _remedy(folder)) from error
 
