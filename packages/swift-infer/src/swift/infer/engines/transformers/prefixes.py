@@ -5,7 +5,8 @@ Shapes: K key heads, T tokens, D head size.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
 from collections.abc import Sequence as Items
 
 import torch
@@ -21,7 +22,7 @@ States = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class Prefixes:
-    """The prompts read last, each of them whole.
+    """The prompts read last, each of them whole; found by hashes of their beginnings, a step longer each.
 
     Args:
         tokens: most tokens kept; 0 switches it off.
@@ -30,30 +31,39 @@ class Prefixes:
     def __init__(self, tokens: int) -> None:
         self._most = tokens
         self._kept: OrderedDict[Prompt, States] = OrderedDict()
+        self._beginnings: defaultdict[int, dict[Prompt, None]] = defaultdict(dict)
         self._held = 0
 
     def clear(self) -> None:
         """Forget everything: the weights have changed."""
         self._kept.clear()
+        self._beginnings.clear()
         self._held = 0
 
     def keep(self, prompt: Prompt, cache: Cache, index: int) -> None:
         """Take prompt `index` of a prefilled cache; forget those that it continues and the oldest ones."""
         length = len(prompt.tokens)
-        if prompt in self._kept or not SHORTEST <= length <= self._most or prompt.images:
+        if not SHORTEST <= length <= self._most or prompt.images or prompt in self._kept:
             return
-        for other in [one for one in self._kept if shared(one, prompt) == len(one.tokens)]:
-            self._forget(other)
+        _, nearest = self._best(prompt)
+        if nearest is not None and shared(nearest, prompt) == len(nearest.tokens):
+            self._forget(nearest)
         self._kept[prompt] = [
             (layer.keys[index, :, :length].clone(), layer.values[index, :, :length].clone())
             for layer in cache.layers
         ]
+        for beginning in beginnings(prompt):
+            self._beginnings[beginning][prompt] = None
         self._held += length
         while self._held > self._most:
             self._forget(next(iter(self._kept)))
 
     def _forget(self, prompt: Prompt) -> None:
         del self._kept[prompt]
+        for beginning in beginnings(prompt):
+            self._beginnings[beginning].pop(prompt)
+            if not self._beginnings[beginning]:
+                del self._beginnings[beginning]
         self._held -= len(prompt.tokens)
 
     def known(self, prompt: Prompt) -> int:
@@ -81,12 +91,23 @@ class Prefixes:
         return cache
 
     def _best(self, prompt: Prompt) -> tuple[int, Prompt | None]:
-        best: tuple[int, Prompt | None] = (0, None)
-        for kept in self._kept:
-            length = usable(shared(prompt, kept))
-            if length > best[0]:
-                best = (length, kept)
-        return best
+        found: Prompt | None = None
+        for beginning in beginnings(prompt):
+            if beginning not in self._beginnings:
+                break
+            found = next(reversed(self._beginnings[beginning]))
+        # hashes may be equal by chance: the tokens decide
+        length = 0 if found is None else usable(shared(prompt, found))
+        return (length, found) if length else (0, None)
+
+
+def beginnings(prompt: Prompt) -> Iterator[int]:
+    """Hashes of the first SHORTEST tokens of a prompt, of a step more, and so on."""
+    value = hash((id(prompt.adapter), prompt.images, prompt.tokens[:SHORTEST]))
+    for end in range(SHORTEST, len(prompt.tokens) + 1, STEP):
+        if end > SHORTEST:
+            value = hash((value, prompt.tokens[end - STEP : end]))
+        yield value
 
 
 def usable(length: int) -> int:
