@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from swift.core.types import SamplingParams
@@ -18,41 +21,63 @@ class Penalties:
     Args:
         params: how the request samples.
         prompt: its tokens.
+
+    Attributes:
+        ids: int64 [N], tokens whose logits change by what was read or written.
+        counts: float32 [N], how often each stands in the answer.
+        biased, bias: tokens of logit_bias and what is added to them.
     """
 
     def __init__(self, params: SamplingParams, prompt: Iterable[int]) -> None:
-        self._params = params
+        self.params = params
         known = dict.fromkeys(prompt) if params.repetition_penalty != 1.0 else {}
         self._slots = {token: slot for slot, token in enumerate(known)}
-        self._ids = torch.tensor(list(known), dtype=torch.long)
-        self._counts = torch.zeros(len(known))
+        self.ids = torch.tensor(list(known), dtype=torch.long)
+        self.counts = torch.zeros(len(known))
         bias = dict(params.logit_bias)
-        self._biased = torch.tensor(list(bias), dtype=torch.long)
-        self._bias = torch.tensor(list(bias.values()))
+        self.biased = torch.tensor(list(bias), dtype=torch.long)
+        self.bias = torch.tensor(list(bias.values()), dtype=torch.float32)
 
     def add(self, token: int) -> None:
         """Count a token of the answer."""
         slot = self._slots.get(token)
         if slot is None:
             self._slots[token] = len(self._slots)
-            self._ids = torch.cat([self._ids, self._ids.new_tensor([token])])
-            self._counts = torch.cat([self._counts, self._counts.new_ones(1)])
+            self.ids = torch.cat([self.ids, torch.tensor([token])])
+            self.counts = torch.cat([self.counts, torch.ones(1)])
         else:
-            self._counts[slot] += 1
+            self.counts[slot] += 1
 
-    def apply(self, logits: torch.Tensor) -> None:
-        """Change the logits [V] of one row, float32, in place."""
-        if self._ids.device != logits.device:
-            self._ids, self._counts = self._ids.to(logits.device), self._counts.to(logits.device)
-            self._biased, self._bias = self._biased.to(logits.device), self._bias.to(logits.device)
-        logits[self._biased] += self._bias
-        values = logits[self._ids]
-        r = self._params.repetition_penalty
-        if r != 1.0:
-            values = torch.where(values > 0, values / r, values * r)
-        values -= self._params.frequency_penalty * self._counts
-        values -= self._params.presence_penalty * (self._counts > 0)
-        logits[self._ids] = values
+
+def penalise(logits: torch.Tensor, penalised: Mapping[int, Penalties]) -> None:
+    """Change the logits [B, V], float32, of some rows in place; all of them at once.
+
+    Args:
+        penalised: row -> what the request in it asks for.
+    """
+    if not penalised:
+        return
+    device, asked = logits.device, list(penalised.values())
+    at = np.array(list(penalised))
+    biased = _repeated(at, [len(one.biased) for one in asked]).to(device)
+    bias = torch.cat([one.bias for one in asked]).to(device)
+    logits[biased, torch.cat([one.biased for one in asked]).to(device)] += bias
+    lengths = [len(one.ids) for one in asked]
+    settings = [one.params for one in asked]
+    r = _repeated(np.array([one.repetition_penalty for one in settings], np.float32), lengths).to(device)
+    f = _repeated(np.array([one.frequency_penalty for one in settings], np.float32), lengths).to(device)
+    p = _repeated(np.array([one.presence_penalty for one in settings], np.float32), lengths).to(device)
+    counts = torch.cat([one.counts for one in asked]).to(device)
+    # one index is looked up faster than two
+    places = _repeated(at * logits.shape[1], lengths) + torch.cat([one.ids for one in asked])
+    flat, places = logits.view(-1), places.to(device)
+    values = flat.take(places)
+    changed = torch.where(values > 0, values / r, values * r) - f * counts - p * (counts > 0)
+    flat.scatter_(0, places, changed)
+
+
+def _repeated(values: npt.NDArray[Any], lengths: Sequence[int]) -> torch.Tensor:
+    return torch.from_numpy(np.repeat(values, lengths))  # torch's own takes ten times as long
 
 
 def penalties(params: SamplingParams, prompt: Iterable[int]) -> Penalties | None:

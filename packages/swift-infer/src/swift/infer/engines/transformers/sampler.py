@@ -15,7 +15,7 @@ import torch
 
 from swift.core.types import SamplingParams
 from swift.infer.engines.transformers.constraint import Matcher, mask
-from swift.infer.engines.transformers.penalties import Penalties
+from swift.infer.engines.transformers.penalties import Penalties, penalise
 
 CANDIDATES = 256  # likeliest tokens tried first for top-p; a full sort follows only where they do not suffice
 BLOCK = 64
@@ -98,9 +98,7 @@ def _choose(
 
 def _choose_shaped(logits: torch.Tensor, draws: Sequence[Draw]) -> tuple[torch.Tensor, torch.Tensor]:
     """(whether any token is left, token) after penalties and constraints, [B] each; logits are used up."""
-    for row, draw in enumerate(draws):
-        if draw.penalties is not None:
-            draw.penalties.apply(logits[row])
+    penalise(logits, {row: draw.penalties for row, draw in enumerate(draws) if draw.penalties is not None})
     mask(logits, {row: draw.matcher for row, draw in enumerate(draws) if draw.matcher is not None})
     stuck = logits.amax(-1) == -torch.inf
     logits.masked_fill_(stuck[:, None], 0.0)  # nothing can be drawn from nothing
