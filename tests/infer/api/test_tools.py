@@ -46,7 +46,8 @@ WRITE_JSON = [name for name in FORMATS if name != "glm"]
 
 def heard(stream: CallStream, pieces: list[str]) -> tuple[str, list[tuple[str, Any]], int]:
     """(content, calls, pieces of calls) of a stream."""
-    content, calls, count = "", [], 0
+    content, count = "", 0
+    calls: list[list[str]] = []
     shown = [piece for text in pieces for piece in stream.push(text)]
     for piece in [*shown, *stream.finish()]:
         if isinstance(piece, CallPiece):
@@ -66,7 +67,8 @@ def heard(stream: CallStream, pieces: list[str]) -> tuple[str, list[tuple[str, A
 @given(cuts=st.lists(st.integers(1, 9), min_size=1, max_size=12))
 def test_a_stream_gives_the_calls_however_it_is_cut(name: str, content: str, cuts: list[int]) -> None:
     agent = build_agent_format(name)
-    text, pieces, at = agent.calls(CALLS, content), [], 0
+    text, at = agent.calls(CALLS, content), 0
+    pieces: list[str] = []
     while at < len(text):
         size = cuts[len(pieces) % len(cuts)]
         pieces.append(text[at : at + size])

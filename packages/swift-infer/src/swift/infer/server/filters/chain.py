@@ -71,7 +71,8 @@ async def reviewed(
     Raises:
         ApiError: one of them failed.
     """
-    notes, replacement = [], None
+    notes: list[str] = []
+    replacement: str | None = None
     for each in filters:
         try:
             review = await each.review(messages, answer)
@@ -79,7 +80,8 @@ async def reviewed(
             raise failed(error) from error
         if review is not None:
             notes += [review.note] if review.note else []
-            answer = replacement = review.replacement if review.replacement is not None else replacement
+            if review.replacement is not None:
+                answer = replacement = review.replacement
     return Review("; ".join(notes), replacement) if notes or replacement is not None else None
 
 
