@@ -113,7 +113,7 @@ def test_tool_calls_come_in_pieces() -> None:
         ([bad.refusal("400 Bad Request", "maximum context length is 99")], "shorten the prompt"),
         ([bad.refusal("422 Unprocessable", "top_p must be positive")], "422: top_p must be positive"),
         ([bad.answered("307 Go", b"", "location: https://x/v1\r\n")], "set infer.base_url to the place"),
-        ([bad.refusal("429 Slow", "too fast")], "lower infer.max_connections"),
+        ([bad.refusal("429 Slow", "too fast")], "lower infer.connections"),
         ([bad.answered("503 Down", b"gateway asleep")], "503: gateway asleep"),
     ],
 )
@@ -195,7 +195,7 @@ def test_leaving_generate_aborts_the_others() -> None:
 
 def test_no_more_connections_than_allowed() -> None:
     with bad.misbehaving([bad.STREAM, 0.1, bad.said("x", "stop")]) as server:
-        engine = remote(server, max_connections=2)
+        engine = remote(server, connections=2)
         requests = [GenerationRequest(str(number), (), messages=HELLO) for number in range(6)]
         began = time.monotonic()
         deltas = list(engine.generate(requests))

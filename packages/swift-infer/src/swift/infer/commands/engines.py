@@ -20,7 +20,7 @@ def show() -> None:
     Console().print(table)
 
 
-@click.group(invoke_without_command=True)
+@click.group("engines", invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
     """List the engines, or make environments for those that need their own.

@@ -17,7 +17,7 @@ _REMEDIES = {
     401: "set infer.api_key_env or infer.api_key_file to a key that the server knows",
     403: "set infer.api_key_env or infer.api_key_file to a key that may do this",
     404: "correct infer.base_url or infer.model",
-    429: "wait, or lower infer.max_connections",
+    429: "wait, or lower infer.connections",
 }
 
 

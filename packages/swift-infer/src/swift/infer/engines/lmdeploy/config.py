@@ -10,8 +10,8 @@ from swift.infer.engines.process.config import ServerProcessConfig
 class LmdeployEngineConfig(ServerProcessConfig):
     """infer: LMDeploy."""
 
-    max_running: PositiveInt | None = Field(
-        default=None, description="most sequences generated together; default: LMDeploy's own choice"
+    max_running: int | None = Field(
+        default=None, gt=0, description="most sequences generated together; default: LMDeploy's own choice"
     )
     max_length: PositiveInt | None = Field(
         default=None, description="longest prompt and answer together, in tokens; default: the model's own"

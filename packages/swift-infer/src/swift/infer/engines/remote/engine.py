@@ -40,7 +40,7 @@ class RemoteEngine(HttpEngine):
                 f"the engine remote cannot load the adapters {', '.join(sorted(source.adapters))}",
                 "let the server load them, and name one with infer.model",
             )
-        limits = Limits(config.timeout, config.retries, config.max_connections, through_proxies=True)
+        limits = Limits(config.timeout, config.retries, config.connections, through_proxies=True)
         client = HttpClient(checked_url(config.base_url), limits, api_key(config))
         model, max_length = offered(client, config.model)
         ids = config.sends == "ids"

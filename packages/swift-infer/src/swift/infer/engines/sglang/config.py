@@ -10,8 +10,8 @@ from swift.infer.engines.process.config import ServerProcessConfig
 class SglangEngineConfig(ServerProcessConfig):
     """infer: SGLang."""
 
-    max_running: PositiveInt | None = Field(
-        default=None, description="most sequences generated together; default: what the memory allows"
+    max_running: int | None = Field(
+        default=None, gt=0, description="most sequences generated together; default: what the memory allows"
     )
     max_length: PositiveInt | None = Field(
         default=None, description="longest prompt and answer together, in tokens; default: the model's own"
