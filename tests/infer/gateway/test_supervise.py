@@ -10,10 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
-from swift.core.config.schema import ServerConfig
+from swift.core.config.schema import ModelConfig, ServerConfig
 from swift.core.errors import EngineError
+from swift.core.models.load import load_model
 from swift.core.types import EngineFacts
+from swift.infer.engines.transformers.engine import TransformersEngine
 from swift.infer.server.gateway.gateway import Gateway
 from swift.infer.server.gateway.supervise import SupervisedEngine, Supervision
 from swift.infer.server.run import listen
@@ -83,6 +86,27 @@ def test_meanwhile_requests_are_refused(run_server: Any, child_engine: Any, even
             assert refused.status_code == 503 and refused.headers["retry-after"]
             assert refused.json()["error"]["code"] == "engine_unavailable"
         eventually(lambda: httpx.get(on.url + "/health").status_code == 200)
+
+
+def test_the_embedded_engine_is_rebuilt(run_server: Any, tokenizer: Any, eventually: Any) -> None:
+    models: list[Any] = []
+
+    def build() -> TransformersEngine:
+        models.append(load_model(ModelConfig(), dtype=torch.float32, device="cpu"))
+        return TransformersEngine(models[-1], tokenizer, max_length=512)
+
+    def fail(*_: Any) -> None:
+        raise ValueError("what no engine reckons with")
+
+    gateway = Gateway()
+    engine = watch(build(), build, gateway, QUICK)
+    with run_server(engine, gateway=gateway) as on:
+        assert httpx.post(on.url + CHAT, json=on.body(), timeout=30).status_code == 200
+        models[0].get_input_embeddings().register_forward_pre_hook(fail)
+        answer = httpx.post(on.url + CHAT, json=on.body(), timeout=30)
+        assert answer.status_code == 503 and answer.json()["error"]["code"] == "engine_unavailable"
+        eventually(lambda: httpx.get(on.url + "/ready").status_code == 200 and len(models) == 2, 30)
+        assert httpx.post(on.url + CHAT, json=on.body(), timeout=30).status_code == 200
 
 
 def test_after_the_last_try_the_server_ends(
