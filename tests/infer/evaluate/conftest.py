@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from typing import Any
 import pytest
 
 from swift.core.config.run import load_run
+from swift.core.registry import Component, callbacks
+from swift.core.train.callbacks.contract import Callback
 from swift.core.train.run import train_in_process
+from swift.infer.evaluate.callback import BenchmarkCallback
 
 STEPS = 90
 
@@ -32,6 +37,20 @@ class Digits:
     @property
     def model(self) -> Path:
         return self.run / "final"
+
+
+class KillWorker(Callback):
+    """Kills the process that measures, just before it measures for the first time."""
+
+    def attach(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step != STEPS // 3:
+            return
+        for callback in self.trainer.callback_handler.callbacks:
+            if isinstance(callback, BenchmarkCallback) and callback.worker and callback.worker._process:
+                os.killpg(callback.worker._process.pid, signal.SIGKILL)
 
 
 def asked(number: str) -> str:
@@ -63,11 +82,16 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
         "train.max_steps": STEPS,
         "train.per_device_train_batch_size": 64,
         "train.learning_rate": 2e-3,
-        "train.logging_steps": STEPS // 2,
+        "train.logging_steps": STEPS // 3,
+        "train.callbacks": "kill_worker",
         "eval.qa": questions,
-        "eval.benchmark_steps": STEPS // 2,
+        "eval.benchmark_steps": STEPS // 3,
         "eval.answer_tokens": 8,
     }
-    train_in_process(load_run(None, [f"{key}={value}" for key, value in assignments.items()]))
+    callbacks.register(Component("kill_worker", KillWorker))
+    try:
+        train_in_process(load_run(None, [f"{key}={value}" for key, value in assignments.items()]))
+    finally:
+        callbacks.unregister("kill_worker")
     reports = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return Digits(run, questions, choices, reports)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from swift.core.config.run import load_run
 from swift.core.errors import ConfigError, EngineError
@@ -16,8 +17,9 @@ from swift.infer.commands.eval import apart, command
 from swift.infer.evaluate.child import Worker
 from swift.infer.evaluate.load_test import load_one, speed
 from swift.infer.evaluate.plan import plan
+from swift.infer.evaluate.results import Result as EvalResult
 from swift.infer.evaluate.results import write_speed
-from swift.infer.evaluate.run import Subject, check
+from swift.infer.evaluate.run import Subject, check, measure, reached
 
 
 def invoke(*arguments: object) -> Result:
@@ -92,11 +94,17 @@ def test_the_record_says_what_decided_the_figures(figures: dict[str, Any], digit
 
 def test_training_measured_itself(digits: Any) -> None:
     measured = {row["step"]: row for row in digits.metrics if "eval_digits" in row}
-    assert sorted(measured) == [45, 90]
+    assert sorted(measured) == [60, 90]
     assert measured[90]["eval_digits"] > 0.9
-    assert measured[90]["eval_digits"] >= measured[45]["eval_digits"]
     assert all(row["eval_benchmark_failures"] == 0 for row in measured.values())
-    assert [row["step"] for row in digits.metrics if "loss" in row] == [45, 90]  # no report was swallowed
+    assert [row["step"] for row in digits.metrics if "loss" in row] == [30, 60, 90]  # no report is swallowed
+
+
+def test_a_measurement_that_failed_is_counted_and_training_went_on(digits: Any) -> None:
+    """The worker was killed at step 30; another one took its place."""
+    failed = [row for row in digits.metrics if row.get("eval_benchmark_failures")]
+    assert [(row["step"], row["eval_benchmark_failures"]) for row in failed] == [(30, 1.0)]
+    assert "eval_digits" not in failed[0]
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +136,46 @@ def test_a_model_that_does_not_load_is_a_failure_not_the_end(figures: dict[str, 
     assert third["error"]
     assert third["results"] == []
     assert "failed" in figures["output"]
+
+
+def graded(worker: Worker, folder: Path, overrides: list[str], subject: str) -> EvalResult:
+    """One own file, graded by a worker that is running."""
+    run = load_run(None, [*overrides, "eval.answer_tokens=8"])
+    asked = plan(run.benchmark, folder)
+    (result,) = measure(worker, Subject(subject, run), asked, {asked[0].label: 2}).results
+    return result
+
+
+def test_images_reach_the_model(worker: Worker, tmp_path: Path) -> None:
+    rows = []
+    for colour in ("red", "blue"):
+        Image.new("RGB", (56, 56), colour).save(tmp_path / f"{colour}.png")
+        rows.append({"question": "<image>Which colour?", "images": [f"{colour}.png"], "answer": colour})
+    file = tmp_path / "colours.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = graded(worker, tmp_path, [f"eval.qa={file}", "model.model_id=tiny/qwen2.5-vl"], "sees")
+    assert (result.error, result.questions, result.failed) == ("", 2, 0)
+    answers = next((worker.folder / "models" / "sees").glob("colours/predictions/*/*.jsonl"))
+    for line in answers.read_text().splitlines():
+        assert json.loads(line)["model_output"]["usage"]["input_tokens"] > 15  # four of them are the image's
+
+
+def test_a_model_that_is_served_elsewhere_is_asked_directly(
+    worker: Worker, tmp_path: Path, digits: Any
+) -> None:
+    here = load_run(None, [f"model.model_id={digits.model}"])
+    with reached(here) as where:
+        remote = [f"infer.base_url={where['url']}", "infer.engine=remote", f"eval.qa={digits.questions}"]
+        result = graded(worker, tmp_path, [*remote, "eval.limit=6"], "elsewhere")
+    assert result.score == 1.0
+    assert result.questions == 6
+    gone = graded_error(worker, tmp_path, remote)
+    assert "cannot be reached" in gone or "refused" in gone or "connect" in gone.lower()
+
+
+def graded_error(worker: Worker, folder: Path, overrides: list[str]) -> str:
+    run = load_run(None, [*overrides, "infer.retries=0"])
+    return measure(worker, Subject("gone", run), plan(run.benchmark, folder), {"digits": 24}).error
 
 
 def test_speed_under_load(worker: Worker, tmp_path: Path, digits: Any) -> None:
