@@ -146,7 +146,7 @@ def elsewhere(run: RunConfig) -> Mapping[str, Any]:
     from swift.infer.engines.remote.key import api_key
 
     config = run.engine if isinstance(run.engine, RemoteEngineConfig) else RemoteEngineConfig()
-    limits = Limits(config.timeout, config.retries, config.max_connections, through_proxies=True)
+    limits = Limits(config.timeout, config.retries, config.connections, through_proxies=True)
     url, key = checked_url(config.base_url), api_key(config)
     client = HttpClient(url, limits, key)
     try:
