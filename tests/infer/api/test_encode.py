@@ -153,7 +153,10 @@ def _found_by_vectors(client: OpenAI, model: str) -> int:
     np.testing.assert_allclose(np.array([one.embedding for one in plain.data]), vectors, atol=1e-6)
     short = np.array(client.embeddings.create(model=model, input=query, dimensions=8).data[0].embedding)
     np.testing.assert_allclose(short, vectors[0][:8] / np.linalg.norm(vectors[0][:8]), rtol=1e-4, atol=1e-6)
-    for wrong in ({"dimensions": 10**6}, {"input": "w " * 500_000}, {"input": [10**9]}, {"input": ""}):
+    refused: list[dict[str, Any]] = [
+        {"dimensions": 10**6}, {"input": "w " * 500_000}, {"input": [10**9]}, {"input": ""}
+    ]  # fmt: skip
+    for wrong in refused:
         with pytest.raises(openai.BadRequestError):
             client.embeddings.create(**{"model": model, "input": "x", **wrong})
     return right

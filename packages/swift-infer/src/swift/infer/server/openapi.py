@@ -39,7 +39,7 @@ def described(
     """
     content: dict[str, Any] = {}
     if streams:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {}
     if text:
         content["text/plain"] = {"schema": {"type": "string"}}
     responses: dict[int | str, dict[str, Any]] = {
