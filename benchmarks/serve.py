@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -98,6 +99,7 @@ def ask(told: dict[str, Any], name: str, model: Path) -> dict[str, Any]:
 def main() -> None:
     """Start, ask, print."""
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that no server is left behind
     rounds: dict[str, list[dict[str, Any]]] = defaultdict(list)
     memory: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory(prefix="serve-", ignore_cleanup_errors=True) as scratch:
