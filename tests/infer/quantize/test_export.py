@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +88,7 @@ def test_transformers_alone_loads_it(exported: dict[str, Exported], method: str,
     plain = AutoModelForCausalLM.from_pretrained(trained.folder, dtype=torch.float32)
     with torch.no_grad():
         ours, theirs = model(ids).logits.float(), plain(ids).logits
-    assert torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.99
+    assert torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.98
     assert not torch.equal(ours, theirs)
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained(trained.folder).chat_template
     assert (folder / "generation_config.json").is_file()
@@ -101,6 +104,30 @@ def test_the_embedded_engine_serves_it(exported: dict[str, Exported], method: st
     assert deltas[-1].finish_reason in ("length", "stop") and deltas[-1].error is None
     assert sum(len(delta.token_ids) for delta in deltas) >= 1
     engine.close()
+
+
+@pytest.mark.timeout(500)
+def test_vllm_reads_it_on_cpu(exported: dict[str, Exported], tmp_path: Path) -> None:
+    """SWIFT_TEST_VLLM_FORMATS="awq gptq int8 fp8" checks all; by default the one with most to unpack."""
+    methods = os.environ.get("SWIFT_TEST_VLLM_FORMATS", "awq").split()
+    rows = [row.tolist() for row in exported["awq"].tokens.held_out]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    program = [
+        sys.executable,
+        str(Path(__file__).with_name("vllm_perplexity.py")),
+        str(tmp_path / "rows.json"),
+    ]
+    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    done = subprocess.run(
+        [*program, *(str(exported[method].folder) for method in methods)],
+        env=os.environ | settings, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"folder"')]
+    assert len(found) == len(methods), done.stderr[-3000:]
+    for method, one in zip(methods, found, strict=True):
+        figures = exported[method].perplexity
+        assert figures is not None and one["perplexity"] == pytest.approx(figures[1], rel=0.02)
+        assert len(one["answer"]) >= 1
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -142,7 +169,7 @@ def test_an_adapter_is_merged_first(trained: Trained, tmp_path: Path) -> None:
     ids = torch.tensor([[5, 60, 700, 8]])
     with torch.no_grad():
         ours, theirs = merged(ids).logits, adapted(ids).logits
-    assert torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.99
+    assert torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.98
     assert result.perplexity is not None and result.perplexity[1] < 1.05 * result.perplexity[0]
     assert f"- merged adapter: {tmp_path / 'adapter'}" in (output / "README.md").read_text()
 
@@ -150,7 +177,9 @@ def test_an_adapter_is_merged_first(trained: Trained, tmp_path: Path) -> None:
 def test_the_command_prints_what_it_cost(trained: Trained, tmp_path: Path) -> None:
     (trained.folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# base\n")
     arguments = ["--model", str(trained.folder), "--method", "none", "--output", str(tmp_path / "out")]
-    result = CliRunner().invoke(command, [*arguments, "export.dtype=bfloat16"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        command, [*arguments, "export.dtype=bfloat16", "export.perplexity_samples=4"], catch_exceptions=False
+    )
     found = re.search(r"perplexity +([\d.]+) -> ([\d.]+) .* topics of Python's manual", result.output)
     assert found is not None and float(found[1]) == float(found[2])  # plain weights, the same path
     assert re.search(r"size +2.10 MB -> 2.10 MB", result.output)

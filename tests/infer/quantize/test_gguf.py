@@ -17,7 +17,7 @@ from swift.core.errors import ModelError
 from swift.core.models.load import load_model, load_processor
 from swift.core.models.tiny.family import TEXT_SIZES
 from swift.infer.quantize.gguf.config import GgufConfig
-from swift.infer.quantize.gguf.quantizer import quantize
+from swift.infer.quantize.gguf.quantizer import described, quantize
 from swift.infer.quantize.gguf.tensors import rope_factors
 from swift.infer.quantize.gguf.tokenizer import vocabulary
 from swift.infer.quantize.job import Job
@@ -38,6 +38,8 @@ def write(family: str, folder: Path, **keys: Any) -> tuple[Any, Any]:
     """(model, tokenizer) of a tiny family, written into a folder."""
     config = ModelConfig(model_id=f"tiny/{family}")
     model, tokenizer = load_model(config, dtype=torch.float32, device="cpu"), load_processor(config)
+    if family == "mistral":
+        model.config.sliding_window = None  # as its later models have it
     folder.mkdir()
     device = torch.device("cpu")
     quantize(Job(model, tokenizer, folder, [], device, "5GB"), GgufConfig.model_validate(keys))
@@ -112,6 +114,8 @@ def test_rope_factors_are_those_of_llama3() -> None:
 def test_refuses_what_it_would_write_wrong(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="architecture 'phi3' is not written as GGUF"):
         write("phi3", tmp_path / "phi3")
+    with pytest.raises(ModelError, match="a window of 256 tokens"):
+        described(load_model(ModelConfig(model_id="tiny/mistral"), dtype=torch.float32, device="cpu").config)
     tokenizer = load_processor(ModelConfig())
     state = tokenizer.backend_tokenizer.to_str().replace(r"\\p{N}|", r"\\p{N}{1,7}|")
     from tokenizers import Tokenizer

@@ -57,7 +57,8 @@ def check_qat(run: RunConfig) -> None:
         return
     if importlib.util.find_spec("torchao") is None:
         raise ConfigError(
-            f"train.qat={run.loop.qat} needs torchao, which is not installed", "pip install 'swift-core[qat]'"
+            f"train.qat={run.loop.qat} needs torchao, which is not installed",
+            "pip install 'swift-infer[quant]', or torchao",
         )
     if not trains_all_weights(run):
         raise ConfigError(
@@ -106,4 +107,4 @@ def _inputs(scheme: Scheme) -> Any:
 
     if not scheme.rounds_inputs:
         return None
-    return IntxFakeQuantizeConfig(torch.int8, granularity="per_token", is_symmetric=True)
+    return IntxFakeQuantizeConfig(torch.int8, granularity="per_token", is_symmetric=False)

@@ -94,8 +94,12 @@ def scale_of(weight: Tensor, grid: Grid, dtype: torch.dtype) -> tuple[Tensor, Te
 
 
 def snap(weight: Tensor, scale: Tensor, zero: Tensor, grid: Grid) -> Tensor:
-    """The nearest points of the grid; weight [..., g] against scale and zero [..., 1] or alike."""
-    steps = (torch.round(weight / scale) + zero).clamp(grid.lowest, grid.highest)
+    """The nearest points of the grid; weight [..., g] against scale and zero [..., 1] or alike.
+
+    The largest weight of a group lies between two points (w / s = (2^b - 1) / 2): multiplying by 1 / s breaks
+    the tie as torchao does, so that weights of train.qat are exported as they were trained.
+    """
+    steps = (torch.round(weight * (1.0 / scale)) + zero).clamp(grid.lowest, grid.highest)
     return (steps - zero) * scale
 
 

@@ -24,8 +24,8 @@ def quantize(job: Job, config: GgufConfig) -> None:
     Raises:
         ModelError: architecture, tokenizer or rotary embedding is none that is written here.
     """
+    architecture: Any = described(job.model.config)
     writer = _writer(job)
-    architecture: Any = job.model.config
     tokenizer = getattr(job.processor, "tokenizer", job.processor)
     _add_sizes(writer, architecture, config)
     _add_tokenizer(writer, tokenizer, architecture.vocab_size, config.tokenizer_pre)
@@ -36,7 +36,27 @@ def quantize(job: Job, config: GgufConfig) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    architecture.save_pretrained(job.folder)  # sizes that readers of GGUF guess, such as head_dim
+    described(architecture).save_pretrained(job.folder)  # sizes that readers guess, such as head_dim
+
+
+def described(architecture: Any) -> Any:
+    """The configuration under the name that GGUF has for it: Mistral without a window is a Llama.
+
+    Raises:
+        ModelError: it looks back through a window, which GGUF's Llama does not.
+    """
+    if architecture.model_type != "mistral":
+        return architecture
+    window = architecture.sliding_window
+    if window is not None and window < architecture.max_position_embeddings:
+        raise ModelError(
+            f"attention through a window of {window} tokens is not written as GGUF",
+            "choose another export.method",
+        )
+    from transformers import LlamaConfig
+
+    values = architecture.to_dict() | {"architectures": ["LlamaForCausalLM"]}
+    return LlamaConfig.from_dict({key: value for key, value in values.items() if key != "model_type"})
 
 
 def _writer(job: Job) -> Any:
@@ -70,7 +90,7 @@ def _add_sizes(writer: Any, architecture: Any, config: GgufConfig) -> None:
             f"types that are: {', '.join(ROPE_TYPES)}",
         )
     width = head_width(architecture)
-    writer.add_name(architecture.model_type)
+    writer.add_name(architecture_of(architecture))
     writer.add_context_length(architecture.max_position_embeddings)
     writer.add_embedding_length(architecture.hidden_size)
     writer.add_block_count(architecture.num_hidden_layers)
