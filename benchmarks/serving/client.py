@@ -2,8 +2,8 @@
 
     python client.py '{"host": ..., "port": ..., "model": ..., "concurrency": 64, "requests": 64, ...}'
 
-Prints one JSON line with seconds, tokens and percentiles. A request is lost unless its stream ends with
-[DONE] and the token count that was asked for.
+Prints one JSON line with seconds, tokens and percentiles. A request is lost unless its stream ends as
+it should ([DONE], or the last chunk where a server sends none) with the token count that was asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TEXT = re.compile(rb'"content": ?"(?!")')
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 COUNT = re.compile(rb'"completion_tokens": ?(\d+)')
 
 
@@ -57,7 +58,7 @@ class Receiver(asyncio.Protocol):
         count = COUNT.search(data)
         if count:
             stream.tokens = int(count[1])
-        if b"[DONE]" in data:
+        if b"[DONE]" in data or data.endswith(LAST_CHUNK):
             stream.done = True
             self.transport.close()
 
