@@ -126,7 +126,11 @@ class Renderer:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    messages, tools=tools, tokenize=False, add_generation_prompt=generation_prompt, **variables
+                    messages,
+                    tools=tools,
+                    tokenize=False,
+                    add_generation_prompt=generation_prompt,
+                    **variables,
                 )
             )
         except (TemplateError, TypeError, ValueError) as error:
