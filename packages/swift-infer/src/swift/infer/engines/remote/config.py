@@ -40,6 +40,4 @@ class RemoteEngineConfig(Config):
         ge=0,
         description="further tries after 429, 5xx and failed connections, before the first token only",
     )
-    connections: PositiveInt = Field(
-        default=256, description="most requests sent at a time; the others wait"
-    )
+    connections: PositiveInt = Field(default=256, description="most requests sent at a time; the others wait")
