@@ -95,6 +95,7 @@ class Core:
             if not await self.llm.reset_prefix_cache(reset_running_requests=True):
                 raise EngineError("vLLM kept what it had computed with the former weights")
             await self.llm.reset_mm_cache()
+            await self.llm.reset_encoder_cache()  # else the scheduler counts on what workers forgot
         finally:
             await self.llm.resume_generation()
 
