@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
@@ -21,9 +18,10 @@ from swift.infer.engines.transformers import sequence as sequences
 from swift.infer.engines.transformers.batcher import Batcher
 from swift.infer.engines.transformers.config import TransformersEngineConfig
 from swift.infer.engines.transformers.detokenize import decoder
-from swift.infer.engines.transformers.mail import Box, StreamBox, send
+from swift.infer.engines.transformers.door import Door
+from swift.infer.engines.transformers.mail import Box, StreamBox
 from swift.infer.engines.transformers.model import LiveModel
-from swift.infer.engines.transformers.prepare import Prepared, Preparer, needs_preparing, result_of
+from swift.infer.engines.transformers.prepare import Preparer
 from swift.infer.engines.transformers.refuse import Limits
 
 STEPS = 8  # steps that generate() makes at a time: borrowing the model costs a walk over its modules
@@ -61,7 +59,7 @@ class TransformersEngine:
         self._preparer = Preparer(
             tokenizer, self._model.base.config, self._model.vocab_size, config.prepare_seconds
         )
-        self._preparing: dict[str, Future[Prepared]] = {}
+        self._door = Door(self._preparer)
         self._limits = Limits(
             max_length or self._model.max_length,
             config.kv_tokens,
@@ -72,10 +70,6 @@ class TransformersEngine:
         self._driving = threading.Lock()
         self._turn = threading.Lock()
         self._guard = threading.Lock()
-        self._boxes: dict[str, Box] = {}
-        self._arrivals: SimpleQueue[Prepared] = SimpleQueue()
-        self._departures: SimpleQueue[str] = SimpleQueue()
-        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
         self._death = ""
@@ -102,7 +96,7 @@ class TransformersEngine:
                 if not mine:
                     self._drive(lambda: not mine, STEPS)
                 if not mine and self._idle():  # all that is left is being prepared
-                    wait(list(self._preparing.values()), return_when=FIRST_COMPLETED)
+                    self._door.wait_for_one()
                 while mine:
                     delta = mine.popleft()
                     if delta.finish_reason is not None:
@@ -135,8 +129,7 @@ class TransformersEngine:
 
     def abort(self, request_id: str) -> None:
         """End a request; unknown and finished ones are ignored."""
-        self._departures.put(request_id)
-        self._wake.set()
+        self._door.leave(request_id)
 
     def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]] | None = None) -> None:
         """Copy weights by parameter name between two steps; None: the shared tensors changed in place.
@@ -183,7 +176,7 @@ class TransformersEngine:
 
     def health(self) -> EngineHealth:
         """Whether requests are taken, and how many run and wait."""
-        waiting = len(self._batcher.waiting) + self._arrivals.qsize() + len(self._preparing)
+        waiting = len(self._batcher.waiting) + self._door.waiting
         running = len(self._batcher.rows) + len(self._batcher.reading)
         detail = self._death or ("closed" if self._closed else "")
         return EngineHealth(ready=not detail, running=running, waiting=waiting, detail=detail)
@@ -193,7 +186,7 @@ class TransformersEngine:
         with self._guard:
             self._closed = True
             thread, self._thread = self._thread, None
-        self._wake.set()
+        self._door.wake.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         self._preparer.close()
@@ -204,28 +197,7 @@ class TransformersEngine:
         with self._guard:
             if self._closed or self._death:
                 raise EngineError(f"the engine is {self._death or 'closed'}", "build another one")
-            if request.request_id in self._boxes:
-                raise EngineError(
-                    f"request id {request.request_id!r} is in use", "give every request its own id"
-                )
-            self._boxes[request.request_id] = box
-        if needs_preparing(request):
-            self._prepare(request)
-        else:
-            self._arrivals.put(Prepared(request))
-            self._wake.set()
-
-    def _prepare(self, request: GenerationRequest) -> None:
-        """Let a request arrive when it is ready, unless it has been aborted by then."""
-        future = self._preparer.submit(request)
-        self._preparing[request.request_id] = future
-
-        def arrive(done: Future[Prepared]) -> None:
-            if self._preparing.get(request.request_id) is done:
-                self._arrivals.put(result_of(done, request))
-                self._wake.set()
-
-        future.add_done_callback(arrive)
+            self._door.enter(request, box)  # before close() can fail what has come
 
     def _start(self) -> None:
         with self._guard:
@@ -236,13 +208,13 @@ class TransformersEngine:
     def _serve(self) -> None:
         while not self._closed:
             if self._idle():
-                self._wake.wait()
-                self._wake.clear()
+                self._door.wake.wait()
+                self._door.wake.clear()
             else:
                 self._drive(lambda: True, STEPS)
 
     def _idle(self) -> bool:
-        return self._arrivals.empty() and self._departures.empty() and not self._batcher.busy
+        return self._door.quiet and not self._batcher.busy
 
     def _drive(self, wanted: Callable[[], bool], steps: int = 1) -> None:
         """A few steps for everybody, unless another thread has meanwhile done what was wanted."""
@@ -257,7 +229,7 @@ class TransformersEngine:
                         self._receive()
                         if not self._batcher.busy:
                             break
-                        self._deliver(self._batcher.step())
+                        self._door.deliver(self._batcher.step())
             except BaseException as error:  # reported to everyone who waits, then to the caller
                 if not isinstance(error, KeyboardInterrupt):
                     self._death = f"dead: {type(error).__name__}: {error}"
@@ -265,45 +237,19 @@ class TransformersEngine:
                 raise
 
     def _receive(self) -> None:
-        for arrived in drained(self._arrivals):
-            request = arrived.request
-            if needs_preparing(request) and self._preparing.pop(request.request_id, None) is None:
-                continue  # aborted meanwhile
+        for arrived in self._door.arrived():
             begun = sequences.begin(arrived, self._limits, self._decode, self._stops, self._model.adapters)
             if isinstance(begun, TokenDelta):
-                self._deliver([begun])
+                self._door.deliver([begun])
             else:
                 self._batcher.add(begun)
-        leaving = set(drained(self._departures))
+        leaving = self._door.departed()
         if leaving:
-            unready = [one for one in leaving if self._preparing.pop(one, None) is not None]
-            self._deliver(TokenDelta(request_id=one, finish_reason="abort") for one in unready)
-            self._deliver(self._batcher.drop(leaving))
-
-    def _deliver(self, deltas: Iterable[TokenDelta]) -> None:
-        letters = []
-        for delta in deltas:
-            if delta.finish_reason is None:
-                box = self._boxes.get(delta.request_id)
-            else:
-                box = self._boxes.pop(delta.request_id, None)
-            if box is not None:
-                letters.append((box, delta))
-        send(letters)
+            self._door.deliver(self._batcher.drop(leaving))
 
     def _fail_all(self, problem: str) -> None:
-        arrived = [one.request.request_id for one in drained(self._arrivals)]
-        absent = dict.fromkeys([*arrived, *self._preparing])
-        self._preparing.clear()
-        failed = [sequences.failure(request_id, problem) for request_id in absent]
-        self._deliver([*self._batcher.drop_all(problem), *failed])
-
-
-def drained(queue: SimpleQueue[Any]) -> Iterator[Any]:
-    """Everything a queue holds now."""
-    with contextlib.suppress(Empty):
-        while True:
-            yield queue.get_nowait()
+        failed = [sequences.failure(request_id, problem) for request_id in self._door.absent()]
+        self._door.deliver([*self._batcher.drop_all(problem), *failed])
 
 
 def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
