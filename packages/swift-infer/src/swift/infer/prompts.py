@@ -47,7 +47,8 @@ def chat_text(
             template's.
     """
     check_chats(tokenizer)
-    _check_variables(tokenizer, variables or {})
+    if variables:
+        _check_variables(tokenizer, variables)
     renderer = renderer_of(tokenizer)
     offered = list(tools) if tools else None
     if agent is not None:
