@@ -16,6 +16,7 @@ import torch
 from click.testing import CliRunner, Result
 from openai import OpenAI
 from peft.tuners.lora import LoraLayer
+from PIL import Image
 
 from swift.core.config.schema import ModelConfig
 from swift.core.errors import DataError, EngineError, ModelError
@@ -76,11 +77,44 @@ def test_rows_that_cannot_be_answered_are_skipped_on_request(tmp_path: Path, tin
     assert [json.loads(line)["prompt"] for line in target.read_text().splitlines()] == ["x", "y"]
 
 
-def test_media_is_refused_instead_of_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_video_and_audio_are_refused_instead_of_ignored(tmp_path: Path, kind: str) -> None:
     source = tmp_path / "in.jsonl"
-    source.write_text('{"messages": [{"role": "user", "content": "<image>what?"}], "images": ["a.png"]}\n')
-    with pytest.raises(DataError, match=r"in\.jsonl:1: the row holds media"):
-        invoke(infer, "--input", source, "--output", tmp_path / "out.jsonl")
+    row = {"messages": [{"role": "user", "content": f"<{kind}>what?"}], f"{kind}s": ["a.bin"]}
+    source.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=r"in\.jsonl:1: the row holds video or audio"):
+        invoke(infer, "--model", "none", "--input", source, "--output", tmp_path / "out.jsonl")
+
+
+def image_rows(folder: Path, image: str) -> Path:
+    """A row of text before one that shows an image."""
+    row = {"messages": [{"role": "user", "content": "<image>what?"}], "images": [image]}
+    (folder / "in.jsonl").write_text('{"prompt": "x"}\n' + json.dumps(row) + "\n")
+    return folder / "in.jsonl"
+
+
+def test_a_text_model_refuses_images_before_it_answers_any_row(tmp_path: Path, tiny_model_dir: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    source, target = image_rows(tmp_path, "a.png"), tmp_path / "out.jsonl"
+    words = ["--model", tiny_model_dir, "--input", source, "--output", target, "--max-new-tokens", 2]
+    with pytest.raises(DataError, match=r"in\.jsonl:2: the row has images, and this model takes none"):
+        invoke(infer, *words)
+    assert not target.exists() and not staging(target).exists()
+    assert "1 answer, 1 rows skipped" in invoke(infer, *words, "data.on_error=skip").output
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ("none.png", "cannot be read"),
+        ("data:image/png;base64,abc", "not valid base64"),
+        ("https://a/b.png", "an image is .https"),
+    ],
+)
+def test_images_that_cannot_be_read_are_named_by_their_row(tmp_path: Path, image: str, says: str) -> None:
+    source = image_rows(tmp_path, image)
+    with pytest.raises(DataError, match=rf"in\.jsonl:2.*{says}"):
+        invoke(infer, "--model", "none", "--input", source, "--output", tmp_path / "out.jsonl")
 
 
 def test_an_output_that_cannot_be_written_is_found_first(tmp_path: Path) -> None:

@@ -8,17 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from swift.core.config.run import load_run
-from swift.core.errors import CheckpointError, PluginError
+from swift.core.errors import CheckpointError, DataError, PluginError
 from swift.core.registry import rewards
 from swift.core.train.run import train_in_process
+from swift.core.types import GenerationRequest, TokenDelta
+from swift.infer.batch import read_prompts
 from swift.infer.commands.sample import command
+from swift.infer.engines.transformers.engine import TransformersEngine
 from swift.plugin import load
 
 PLUGIN = """
@@ -176,3 +181,31 @@ def test_answers_that_were_cut_off_are_left_out(tmp_path: Path, tiny_model_dir: 
     cut = [line for line in said.splitlines() if "answers cut off" in line]
     assert int(cut[0].split()[0]) > 0
     assert "no usable answer" in said
+
+
+def test_images_are_shown_and_stay_with_their_rows(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (28, 28), (200, 10, 10)).save(tmp_path / "pictures" / "red.png")
+    source, output = tmp_path / "pictures" / "in.jsonl", tmp_path / "taught.jsonl"
+    row = {"messages": [{"role": "user", "content": "<image>what?"}], "images": ["red.png"]}
+    source.write_text(json.dumps(row) + "\n")
+    words = ["--input", str(source), "--output", str(output), "--method", "distill", "-n", "1"]
+    words += ["--max-new-tokens", "4", "infer.keep_truncated=true"]
+    with pytest.raises(DataError, match="this model takes none"):
+        invoke("--model", str(tiny_model_dir), *words)
+    seen: list[GenerationRequest] = []
+    generate = TransformersEngine.generate
+
+    def spied(engine: TransformersEngine, asked: list[GenerationRequest]) -> Iterator[TokenDelta]:
+        seen.extend(asked)
+        return generate(engine, asked)
+
+    monkeypatch.setattr(TransformersEngine, "generate", spied)
+    output.with_name("taught.jsonl.part").unlink(missing_ok=True)
+    invoke("--model", "tiny/qwen2.5-vl", *words)
+    assert [len(one.images) for one in seen] == [1]
+    (made,) = read_prompts(output)[0]
+    assert made.images == (source.with_name("red.png").read_bytes(),)
+    assert made.messages[0]["content"] == [{"type": "image"}, {"type": "text", "text": "what?"}]

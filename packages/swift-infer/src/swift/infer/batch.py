@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,15 +19,19 @@ from swift.core.data.read import ReadCounts, find_source, read_rows
 from swift.core.engines import facts_of
 from swift.core.errors import DataError, EngineError, SwiftError
 from swift.core.protocols import Engine
-from swift.core.types import GenerationRequest, Message
+from swift.core.types import EngineFacts, GenerationRequest, Message
 from swift.infer.prompts import chat_request, sampling, text_ids
-
-Reads = Literal["ids", "chat"]
 
 
 @dataclass(slots=True)
 class Prompt:
-    """One row and what is asked; reference: the answer that the row itself gives; images: encoded files."""
+    """One row and what is asked.
+
+    Attributes:
+        reference: the answer that the row itself gives.
+        images: encoded files.
+        image_names: the same as a row of another folder names them: absolute paths and data: URLs.
+    """
 
     row: dict[str, Any]
     origin: str
@@ -35,6 +40,7 @@ class Prompt:
     tools: list[dict[str, Any]] | None = None
     reference: str | None = None
     images: tuple[bytes, ...] = ()
+    image_names: tuple[str, ...] = ()
 
 
 def read_prompts(path: Path, *, skip: bool = False) -> tuple[list[Prompt], int]:
@@ -83,7 +89,11 @@ def to_prompt(row: dict[str, Any], origin: str, folder: Path) -> Prompt:
     if not messages and not found.text:
         raise DataError(f"{origin}: nothing is asked in this row", "give it a user's turn or a prompt")
     images = tuple(_image(image, origin) for image in found.images)
-    return Prompt(row, origin, messages, found.text, found.tools, reference, images)
+    names = tuple(
+        source if isinstance(source, str) else "data:;base64," + base64.b64encode(image).decode()
+        for source, image in zip(found.images, images, strict=True)
+    )
+    return Prompt(row, origin, messages, found.text, found.tools, reference, images, names)
 
 
 def _image(source: Any, origin: str) -> bytes:
@@ -93,7 +103,12 @@ def _image(source: Any, origin: str) -> bytes:
     if isinstance(source, bytes):
         return source
     if isinstance(source, str) and source.startswith("data:"):
-        return base64.b64decode(source.partition(",")[2])
+        try:
+            return base64.b64decode(source.partition(",")[2], validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise DataError(
+                f"{origin}: an image is not valid base64: {error}", "write data:image/png;base64,..."
+            ) from error
     if isinstance(source, str) and "://" not in source:
         try:
             return Path(source).read_bytes()
@@ -134,8 +149,8 @@ def answer_file(
     """
     skip = config.data.on_error == "skip"
     staged = staging(output)
-    reads = facts_of(engine).reads
-    asked = list(requests(prompts, tokenizer, config.infer, reads, skip=skip))
+    facts = facts_of(engine)
+    asked = list(requests(prompts, tokenizer, config.infer, facts, skip=skip))
     try:
         with staged.open("w", encoding="utf-8") as file:
             count = write_answers(asked, prompts, engine, file, skip=skip)
@@ -152,23 +167,30 @@ def drop_empty(file: Path) -> None:
 
 
 def requests(
-    prompts: list[Prompt], tokenizer: Any, config: InferConfig, reads: Reads, *, skip: bool
+    prompts: list[Prompt], tokenizer: Any, config: InferConfig, facts: EngineFacts, *, skip: bool
 ) -> Iterator[GenerationRequest]:
     """What the engine is asked, named by the number of the row."""
     for number, prompt in enumerate(prompts):
         try:
-            yield request(number, prompt, tokenizer, config, reads)
+            yield request(number, prompt, tokenizer, config, facts)
         except DataError:
             if not skip:
                 raise
 
 
 def request(
-    number: int, prompt: Prompt, tokenizer: Any, config: InferConfig, reads: Reads = "ids"
+    number: int, prompt: Prompt, tokenizer: Any, config: InferConfig, facts: EngineFacts
 ) -> GenerationRequest:
-    """What the engine is asked for a row: a chat, or the continuation of a plain text."""
+    """What the engine is asked for a row: a chat, or the continuation of a plain text.
+
+    Raises:
+        DataError: the engine cannot read such a row, or the tokenizer cannot encode it.
+        ModelError: the tokenizer has no chat template.
+    """
     try:
-        if prompt.text is not None and reads == "chat":
+        if prompt.images and not facts.images:
+            raise DataError("the row has images, and this model takes none", "name a model that does")
+        if prompt.text is not None and facts.reads == "chat":
             raise DataError("plain text: this engine reads chats only", "give the row a user's turn")
         if prompt.text is not None:
             return GenerationRequest(str(number), text_ids(tokenizer, prompt.text), sampling(config, number))
@@ -180,7 +202,7 @@ def request(
             number=number,
             tools=prompt.tools,
             images=prompt.images,
-            reads=reads,
+            reads=facts.reads,
         )
     except SwiftError as error:
         raise type(error)(f"{prompt.origin}: {error.problem}", error.remedy) from error

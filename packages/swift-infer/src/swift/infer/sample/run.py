@@ -14,11 +14,10 @@ from swift.core.config.run import RunConfig
 from swift.core.config.schema import SampleConfig
 from swift.core.console import say
 from swift.core.engines import facts_of
-from swift.core.errors import ConfigError, EngineError
+from swift.core.errors import ConfigError, DataError, EngineError
 from swift.core.protocols import Engine
-from swift.core.types import GenerationRequest
-from swift.infer.batch import Prompt, read_prompts
-from swift.infer.prompts import chat_ids, sampling, text_ids, with_system
+from swift.core.types import EngineFacts, GenerationRequest
+from swift.infer.batch import Prompt, read_prompts, request
 from swift.infer.sample.ledger import Ledger
 from swift.infer.sample.rewards import Scorer
 from swift.infer.sample.select import Answer, select
@@ -119,12 +118,11 @@ def answers(
     Raises:
         EngineError: a request fails, unless data.on_error is skip.
     """
-    count = run.sample.answers_per_prompt
-    reads = facts_of(engine).reads
+    facts = facts_of(engine)
     asked = {
         one.request_id: (place, one)
         for place, prompt in enumerate(prompts)
-        for one in _requests(prompt, first + place, count, reads, tokenizer, run)
+        for one in _requests(prompt, first + place, facts, tokenizer, run)
     }
     texts = dict.fromkeys(asked, "")
     ends: dict[str, str] = {}
@@ -146,23 +144,22 @@ def answers(
 
 
 def _requests(
-    prompt: Prompt, number: int, count: int, reads: str, tokenizer: Any, run: RunConfig
+    prompt: Prompt, number: int, facts: EngineFacts, tokenizer: Any, run: RunConfig
 ) -> list[GenerationRequest]:
-    messages = with_system(prompt.messages, run.infer.system)
-    if reads == "chat":
-        ids: tuple[int, ...] = ()
-    elif prompt.text is not None:
-        ids = text_ids(tokenizer, prompt.text)
-    else:
-        ids = chat_ids(tokenizer, messages, prompt.tools)
-    drawn = sampling(run.infer)
+    """Equal requests that differ in their seeds; none for a row that cannot be asked and is skipped."""
+    count = run.sample.answers_per_prompt
+    try:
+        one = request(number, prompt, tokenizer, run.infer, facts)
+    except DataError:
+        if run.data.on_error == "raise":
+            raise
+        return []
+    seed = seed_of(run) + number * count
     return [
-        GenerationRequest(
-            f"{number}.{each}",
-            ids,
-            dataclasses.replace(drawn, seed=seed_of(run) + number * count + each),
-            messages=None if prompt.text is not None else tuple(messages),
-            tools=tuple(prompt.tools) if prompt.tools else None,
+        dataclasses.replace(
+            one,
+            request_id=f"{number}.{each}",
+            sampling=dataclasses.replace(one.sampling, seed=seed + each),
         )
         for each in range(count)
     ]

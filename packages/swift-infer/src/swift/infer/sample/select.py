@@ -75,7 +75,8 @@ def _asked(prompt: Prompt) -> Row:
     tools = {"tools": prompt.tools} if prompt.tools else {}
     if prompt.text is not None:
         return {"prompt": prompt.text, **tools}
-    return {"messages": list(prompt.messages), **tools}
+    images = {"images": list(prompt.image_names)} if prompt.image_names else {}
+    return {"messages": list(prompt.messages), **images, **tools}
 
 
 def _reward(answer: Answer) -> float:
