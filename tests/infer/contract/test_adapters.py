@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,18 @@ def test_another_adapter_under_the_same_name_replaces_it(loading: Any, adapter: 
         loading.engine.load_adapter("swapped", folder)
         same(loading, loading.ask(ids, "swapped", logprobs=0), model, ids)
     assert loading.facts.adapters == ("swapped",)
+
+
+def test_an_adapter_of_another_model_is_refused_though_it_would_fit(
+    loading: Any, adapter: MakeAdapter, tmp_path: Path
+) -> None:
+    alien = tmp_path / "alien"
+    shutil.copytree(adapter(1)[0], alien)
+    file = alien / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": "tiny/llama"}))
+    with pytest.raises(SwiftError, match="was trained on another model: 'tiny/llama'"):
+        loading.engine.load_adapter("alien", alien)
+    assert loading.facts.adapters == ()
 
 
 def test_an_unloaded_adapter_is_unknown(loading: Any, adapter: MakeAdapter) -> None:

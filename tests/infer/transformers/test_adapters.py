@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
@@ -16,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from swift.core.errors import EngineError
+from swift.core.errors import EngineError, ModelError
 from swift.core.models.tiny.family import tiny_tokenizer
 from swift.core.types import GenerationRequest, SamplingParams
 from swift.infer.engines.transformers.config import TransformersEngineConfig
@@ -214,6 +215,34 @@ def test_a_base_of_equal_shapes_is_named_where_the_record_says_another(
         assert not caplog.records
         engine.load_adapter("other", other)
     assert "models/elsewhere" in caplog.text and "models/served" in caplog.text
+
+
+def recorded_on(folder: Path, base: str, copy: Path) -> Path:
+    """A copy of an adapter whose record names a base."""
+    shutil.copytree(folder, copy)
+    file = copy / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": base}))
+    return copy
+
+
+def test_one_of_another_model_is_refused_though_its_factors_fit(
+    engine: TransformersEngine, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    other = recorded_on(folders["two"], "tiny/llama", tmp_path / "other")
+    with pytest.raises(ModelError, match=r"(?s)'tiny/llama' by its record.*model_type 'llama' and 'qwen3'"):
+        engine.load_adapter("other", other)
+    assert "other" not in engine.facts().adapters
+    for number, (base, fits) in enumerate([({"vocab_size": 7}, True), ({"num_hidden_layers": 99}, False)]):
+        here = tmp_path / f"base-{number}"  # a copy under another name is the same base
+        here.mkdir()
+        (here / "config.json").write_text(json.dumps({**build().config.to_dict(), **base}))
+        adapter = recorded_on(folders["two"], str(here), tmp_path / f"adapter-{number}")
+        with (
+            contextlib.nullcontext()
+            if fits
+            else pytest.raises(ModelError, match="num_hidden_layers 99 and 2")
+        ):
+            engine.load_adapter("copy", adapter)
 
 
 def test_what_is_no_lora_is_refused_with_the_reason(engine: TransformersEngine, tmp_path: Path) -> None:

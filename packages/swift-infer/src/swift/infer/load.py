@@ -117,6 +117,7 @@ def load_adapted(run: RunConfig, head: Head | None = None) -> tuple[Any, Any]:
     """
     from swift.core.models.load import load_model, load_tokenizer
     from swift.core.registry import tuners
+    from swift.infer.adapter_base import check_base
 
     device = inference_device(run)
     model = load_model(
@@ -125,6 +126,7 @@ def load_adapted(run: RunConfig, head: Head | None = None) -> tuple[Any, Any]:
     source = run.model
     if run.model.adapter is not None:
         folder = Path(run.model.adapter)
+        check_base(folder, model.config.to_dict(), run.model.model_id)
         model = tuners.build(tuner_of(folder)).load(model, folder)
         if hasattr(model, "merge_adapter"):  # what is no change of the weights stays beside them
             model.merge_adapter()  # the same answers in a third of the time: no extra products in every layer

@@ -8,6 +8,7 @@ from typing import Any
 
 from swift.core.engines import EngineSource
 from swift.core.types import EngineFacts
+from swift.infer.adapter_base import architecture, check_base
 from swift.infer.engines.lmdeploy.chat import CONSTRAINTS, LmdeployDialect
 from swift.infer.engines.lmdeploy.command import MODEL, check, command
 from swift.infer.engines.lmdeploy.config import LmdeployEngineConfig
@@ -33,6 +34,8 @@ class LmdeployEngine(ManagedEngine):
     ) -> None:
         config = config or LmdeployEngineConfig()
         check(source)
+        for folder in source.adapters.values():
+            check_base(folder, architecture(source.model), source.model)
         python = interpreter_for("lmdeploy", config.python)
 
         def launch(port: int) -> Launch:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from swift.core.errors import EngineError, did_you_mean
+from swift.infer.adapter_base import architecture, check_base
 
 LEAST_RANK = 16  # room for ordinary adapters that are loaded later
 
@@ -50,9 +51,14 @@ class OfferedAdapters:
 
     Servers keep keys and values of prompts by the adapter's name (vLLM) or by name and folder (SGLang): a new
     adapter under an old name would be answered from the old one's. So each loading has its own name there.
+
+    Args:
+        adapters: name -> folder.
+        model: what the server serves; adapters of another one are refused.
     """
 
-    def __init__(self, adapters: Mapping[str, Path]) -> None:
+    def __init__(self, adapters: Mapping[str, Path], model: str = "") -> None:
+        self._model, self._architecture = model, architecture(model) if model else {}
         self._numbers = itertools.count(1)
         self._copies = Path(tempfile.mkdtemp(prefix="swift-adapters-"))
         self._offered = {name: self.prepared(name, folder) for name, folder in adapters.items()}
@@ -75,10 +81,12 @@ class OfferedAdapters:
 
         Raises:
             EngineError: a folder without LoRA adapter, or a name that a command line cannot carry.
+            ModelError: an adapter of another model.
         """
         if not name or "=" in name or "," in name or any(sign.isspace() for sign in name):
             raise EngineError(f"an adapter cannot be called {name!r}", "leave out spaces, commas and =")
         rank_of(folder)
+        check_base(folder, self._architecture, self._model)
         served = f"{name}-{next(self._numbers)}"
         copy = self._copies / served.replace("/", "_")
         copy.mkdir()

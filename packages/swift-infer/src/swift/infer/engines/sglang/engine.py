@@ -55,7 +55,7 @@ class SglangEngine(AdaptableEngine):
             )
 
         facts = EngineFacts(constraints=CONSTRAINTS, loads_adapters=bool(config.max_loras))
-        adapters = OfferedAdapters(source.adapters)
+        adapters = OfferedAdapters(source.adapters, source.model)
         dialect = GenerateDialect(config.deterministic, adapters.served)
         super().__init__(launch, adapters, "", "", dialect, facts, timeout=config.timeout)
         self._facts = replace(facts, **self._told())

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from swift.core.errors import EngineError, did_you_mean
+from swift.infer.adapter_base import check_base
 from swift.infer.engines.transformers.adapter_folder import MERGE, Adapter, read_adapter
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Adapters:
 
         Raises:
             EngineError: it cannot be read or does not fit, or the model carries an adapter of its own.
+            ModelError: it was trained on another model.
         """
         if self._wrapped:
             raise EngineError(
@@ -86,6 +88,8 @@ class Adapters:
             )
         adapter = read_adapter(name, folder, self._model)
         served = str(getattr(self._model, "name_or_path", "") or "")
+        config = getattr(self._model, "config", None)
+        check_base(folder, config.to_dict() if config is not None else {}, served)
         if adapter.base and served and Path(adapter.base).name != Path(served).name:
             logger.warning(
                 "adapter %r fits, but its record names another base: %r, not %r", name, adapter.base, served

@@ -160,6 +160,7 @@ class TransformersEngine:
 
         Raises:
             EngineError: it cannot be read, is more than LoRA, or does not fit the model; nothing changes.
+            ModelError: it was trained on another model; nothing changes.
         """
         adapter = self._model.adapters.read(name, folder)
         with self._turn, self._driving:

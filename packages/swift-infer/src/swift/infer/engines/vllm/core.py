@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from swift.core.errors import EngineError, SwiftError, in_one_line
+from swift.infer.adapter_base import architecture
 from swift.infer.engines.vllm.formats import MERGE
 from swift.infer.engines.vllm.loop import LoopThread
 
@@ -31,6 +32,7 @@ class Core:
         self.vocab_size = int(llm.model_config.get_vocab_size())
         self.loads_adapters = llm.vllm_config.lora_config is not None
         self.quantised = llm.model_config.quantization is not None
+        self.architecture = architecture(llm.model_config.model)
 
     @property
     def max_length(self) -> int:

@@ -14,6 +14,7 @@ from swift.core.engines import EngineSource
 from swift.core.errors import EngineError, in_one_line
 from swift.core.protocols import Engine
 from swift.core.types import EngineFacts, EngineHealth, GenerationRequest, TokenDelta
+from swift.infer.adapter_base import check_base
 from swift.infer.engines.vllm.config import VllmEngineConfig
 from swift.infer.engines.vllm.core import Core
 from swift.infer.engines.vllm.deltas import failure
@@ -165,7 +166,7 @@ class VllmEngine(Engine):
 
         Raises:
             EngineError: vLLM was started without room for adapters, or the adapter does not fit.
-            ModelError: no adapter in that folder.
+            ModelError: no adapter in that folder, or one of another model.
         """
         if not self._core.loads_adapters:
             raise EngineError(
@@ -173,6 +174,7 @@ class VllmEngine(Engine):
                 "set infer.max_loras to how many one batch may use",
             )
         self._check_alive()
+        check_base(folder, self._core.architecture, self._core.llm.model_config.model)
         adapter = self._adapters.prepared(name, folder)
         self._core.add_adapter(adapter, f"the adapter {name!r} ({str(folder)!r})")
         self._adapters.offer(name, adapter)

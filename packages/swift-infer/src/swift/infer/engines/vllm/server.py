@@ -58,7 +58,7 @@ class VllmServerEngine(AdaptableEngine):
 
         kinds = OPENAI_CONSTRAINTS | VLLM_CONSTRAINTS
         facts = EngineFacts(constraints=kinds, loads_adapters=bool(config.max_loras))
-        adapters = OfferedAdapters(source.adapters)
+        adapters = OfferedAdapters(source.adapters, source.model)
         dialect = IdsDialect(MODEL, adapters.served)
         super().__init__(launch, adapters, "/v1", "/v1", dialect, facts, timeout=config.timeout)
         cards = self.server.get("/v1/models")["data"]
