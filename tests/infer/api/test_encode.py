@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from swift.core.types import Conversation
 from swift.infer.encode.load import load_encoder
 from swift.infer.encode.record import encode_settings
 from swift.infer.load import load_adapted, load_infer_run
+from swift.infer.server.gateway.supervise import SupervisedEngine, Supervision
 from swift.infer.server.offer import load_offered, served_model
 
 PAIRS = [
@@ -123,6 +125,22 @@ def test_results_are_those_of_the_training_objective(task: str, runs: Any) -> No
     results = np.stack(asyncio.run(encoder.encode(ids)))
     encoder.close()
     np.testing.assert_allclose(results, expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_an_encoder_that_died_is_replaced_for_requests_too(runs: Any, serve: Any) -> None:
+    run = load_infer_run(None, [f"model.model_id={runs('embedding')}", "train.dtype=float32"])
+    encoder, tokenizer = load_offered(run)
+    quick = Supervision(look_seconds=0.05, first_pause=0.05)
+    back = threading.Event()
+    engine = SupervisedEngine(encoder, lambda: load_offered(run)[0], quick, on_restart=back.set)
+    served = served_model(run, encoder, tokenizer, [], engine)
+    with serve(served) as client:
+        (card,) = client.models.list()
+        before = client.embeddings.create(model=card.id, input="a").data[0].embedding
+        encoder.close()
+        assert back.wait(30)
+        assert client.embeddings.create(model=card.id, input="a").data[0].embedding == before
+    engine.close()
 
 
 def test_a_trained_model_ranks_right(task: str, runs: Any, serve: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from swift.core.config.schema import ModelConfig, ServerConfig
-from swift.core.errors import EngineError
+from swift.core.errors import EngineError, ModelError
 from swift.core.models.load import load_model
 from swift.core.types import EngineFacts
 from swift.infer.engines.transformers.engine import TransformersEngine
@@ -124,7 +124,10 @@ def test_after_the_last_try_the_server_ends(
             ended.result(timeout=20)
 
 
-def test_adapters_are_loaded_again(child_engine: Any, eventually: Any) -> None:
+def test_adapters_are_loaded_again(child_engine: Any, eventually: Any, tmp_path: Path) -> None:
+    lost = tmp_path / "lost"
+    lost.mkdir()
+
     class Adapted(child_engine):  # type: ignore[misc]
         """Remembers adapters."""
 
@@ -136,6 +139,8 @@ def test_adapters_are_loaded_again(child_engine: Any, eventually: Any) -> None:
             return EngineFacts(adapters=tuple(self.adapters), loads_adapters=True)
 
         def load_adapter(self, name: str, folder: Path) -> None:
+            if folder == lost and not folder.is_dir():
+                raise ModelError("gone")
             self.adapters[name] = folder
 
         def unload_adapter(self, name: str) -> None:
@@ -146,7 +151,9 @@ def test_adapters_are_loaded_again(child_engine: Any, eventually: Any) -> None:
     try:
         engine.load_adapter("a", Path("/a"))
         engine.load_adapter("b", Path("/b"))
+        engine.load_adapter("c", lost)
         engine.unload_adapter("a")
+        lost.rmdir()  # one that cannot be loaded again costs the others nothing
         build.made[0].process.kill()
         eventually(lambda: len(build.made) == 2 and engine.health().ready)
         assert engine.facts().adapters == ("b",)

@@ -82,10 +82,11 @@ def check_shown(served: ServedModel, request: Sampled) -> None:
 
     Raises:
         ApiError: token ids are asked for, and there are none to show.
+        EngineError: the engine has died.
     """
-    if served.encoder is not None:
+    if (encoder := served.encoder) is not None:
         raise ApiError(
-            f"the model {served.name!r} writes no text: use /v1/{served.encoder.endpoint}",
+            f"the model {served.name!r} writes no text: use /v1/{encoder.endpoint}",
             param="model",
             code="wrong_task",
         )

@@ -8,7 +8,6 @@ from swift.core.config.run import RunConfig
 from swift.core.engines import facts_of
 from swift.core.protocols import ContentFilter, Engine
 from swift.core.registry import content_filters
-from swift.infer.encode.encoder import Encoder
 from swift.infer.encode.record import encode_settings
 from swift.infer.load import load_engine, served_name
 from swift.infer.server.served import ServedModel
@@ -50,7 +49,6 @@ def served_model(
         filters=filters,
         image_hosts=frozenset(run.server.image_hosts),
         adapter_loading=run.server.allow_adapter_loading,
-        encoder=loaded if isinstance(loaded, Encoder) else None,
     )
 
 

@@ -18,6 +18,7 @@ from swift.core.types import EngineFacts
 from swift.infer.encode.encoder import Encoder
 from swift.infer.prompts import renderer_of, text_ids
 from swift.infer.server.errors import ApiError
+from swift.infer.server.gateway.supervise import SupervisedEngine
 from swift.infer.server.tools.detect import chosen_format
 
 
@@ -34,7 +35,6 @@ class ServedModel:
         filters: what watches over prompts and answers, in order.
         image_hosts: where images may be fetched from.
         adapter_loading: clients may load and unload adapters.
-        encoder: of a model that gives vectors or scores instead of text.
     """
 
     name: str
@@ -47,7 +47,6 @@ class ServedModel:
     filters: Sequence[ContentFilter] = ()
     image_hosts: frozenset[str] = frozenset()
     adapter_loading: bool = False
-    encoder: Encoder | None = None
     # the Rust tokenizers refuse a second thread while a first one sets padding or truncation
     _tokenizing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -55,6 +54,16 @@ class ServedModel:
     def facts(self) -> EngineFacts:
         """What the engine can do now."""
         return facts_of(self.engine)
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """That of now, of a model that gives vectors or scores instead of text.
+
+        Raises:
+            EngineError: the engine has died, and no other has taken its place yet.
+        """
+        engine = self.engine.living() if isinstance(self.engine, SupervisedEngine) else self.engine
+        return engine if isinstance(engine, Encoder) else None
 
     def adapter(self, name: str) -> str | None:
         """The adapter that a model name asks for; None for the model itself.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swift.core.engines import facts_of
-from swift.core.errors import EngineError, in_one_line
+from swift.core.errors import EngineError, SwiftError, in_one_line
 from swift.core.protocols import Engine
 from swift.core.types import EngineFacts, EngineHealth, GenerationRequest, TokenDelta
 
@@ -50,8 +50,8 @@ class SupervisedEngine(Engine):
     """Passes everything on to an engine, and watches its health from a thread of its own.
 
     When it dies, on_death is called (requests that run must be ended), it is closed and another is built,
-    with the adapters that were loaded since; meanwhile requests fail at once. When it is given up, on_loss is
-    called and it stays dead.
+    with the adapters that were loaded since and are still there; meanwhile requests fail at once. When it is
+    given up, on_loss is called and it stays dead.
 
     Args:
         engine: the one to begin with.
@@ -94,7 +94,7 @@ class SupervisedEngine(Engine):
         Raises:
             EngineError: there is no engine now.
         """
-        return self._living().generate(requests)
+        return self.living().generate(requests)
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[TokenDelta]:
         """As the engine does; what fails because it has died is an EngineError.
@@ -102,7 +102,7 @@ class SupervisedEngine(Engine):
         Raises:
             EngineError: there is no engine now, or it died.
         """
-        engine = self._living()
+        engine = self.living()
         try:
             async with contextlib.aclosing(engine.stream(request)) as deltas:  # type: ignore[type-var]
                 async for delta in deltas:
@@ -115,7 +115,7 @@ class SupervisedEngine(Engine):
 
     def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]] | None = None) -> None:
         """As the engine does."""
-        self._living().update_weights(weights)
+        self.living().update_weights(weights)
 
     def facts(self) -> EngineFacts:
         """What the engine can do, or could when it lived."""
@@ -125,13 +125,23 @@ class SupervisedEngine(Engine):
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """As the engine does; the engines after it offer the adapter too."""
-        self._living().load_adapter(name, folder)
+        self.living().load_adapter(name, folder)
         self._adapters[name] = folder
 
     def unload_adapter(self, name: str) -> None:
         """As the engine does."""
-        self._living().unload_adapter(name)
+        self.living().unload_adapter(name)
         self._adapters.pop(name, None)
+
+    def living(self) -> Engine:
+        """The engine of now.
+
+        Raises:
+            EngineError: there is none.
+        """
+        if self._engine is None or self._problem:
+            raise EngineError(self._problem or "the engine is closed", "try again in a few seconds")
+        return self._engine
 
     def health(self) -> EngineHealth:
         """State at the last look; costs nothing."""
@@ -151,11 +161,6 @@ class SupervisedEngine(Engine):
         if self._engine is not None:
             self._engine.close()
             self._health = self._engine.health()
-
-    def _living(self) -> Engine:
-        if self._engine is None or self._problem:
-            raise EngineError(self._problem or "the engine is closed", "try again in a few seconds")
-        return self._engine
 
     def _check(self, engine: Engine, problem: str) -> None:
         """Raises EngineError when an engine that could not answer is dead."""
@@ -202,8 +207,12 @@ class SupervisedEngine(Engine):
 
     def _built(self) -> Engine:
         engine = self._build()
-        for name, folder in self._adapters.items():
-            engine.load_adapter(name, folder)
+        for name, folder in tuple(self._adapters.items()):
+            try:
+                engine.load_adapter(name, folder)
+            except SwiftError as error:  # one whose folder is gone must not cost the others their server
+                del self._adapters[name]
+                logger.error("the adapter %r is offered no longer: %s", name, in_one_line(error))
         return engine
 
     def _free(self) -> None:

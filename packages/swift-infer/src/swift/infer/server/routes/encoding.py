@@ -71,15 +71,16 @@ def add_encoding(app: FastAPI, served: ServedModel, gateway: Gateway) -> None:
 
 def _encoder(served: ServedModel, name: str, endpoint: str) -> Encoder:
     served.adapter(name)
-    if served.encoder is None or served.encoder.endpoint != endpoint:
-        can = f"use /v1/{served.encoder.endpoint}" if served.encoder else "it writes text"
+    encoder = served.encoder
+    if encoder is None or encoder.endpoint != endpoint:
+        can = f"use /v1/{encoder.endpoint}" if encoder else "it writes text"
         task = "data.task_type=embedding" if endpoint == "embeddings" else "data.task_type=reranker"
         raise ApiError(
             f"the model {name!r} was not trained for /v1/{endpoint}: {can} (train one: {task})",
             param="model",
             code="wrong_task",
         )
-    return served.encoder
+    return encoder
 
 
 async def _tokens(
