@@ -87,6 +87,7 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path, serve: Any) -> No
             timeout=60,
         )
         assert answer.status_code == 400 and answer.json()["error"]["code"] == "adapter_refused"
+        assert "\n" not in answer.json()["error"]["message"]
         assert [card.id for card in client.models.list()] == ["tiny"]
 
 

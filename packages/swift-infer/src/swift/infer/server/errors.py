@@ -122,7 +122,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _engine_error(request: Request, error: Exception) -> JSONResponse:
-    return engine_unavailable(str(error)).response()
+    return engine_unavailable(str(error).replace("\n  -> ", ": ")).response()
 
 
 def engine_unavailable(problem: str, retry_after: int = 5) -> ApiError:

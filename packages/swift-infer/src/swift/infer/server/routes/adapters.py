@@ -87,4 +87,4 @@ async def _done(act: object, *arguments: object, param: str) -> None:
     try:
         await asyncio.to_thread(act, *arguments)  # type: ignore[arg-type]
     except SwiftError as error:
-        raise ApiError(str(error), param=param, code="adapter_refused") from error
+        raise ApiError(str(error).replace("\n  -> ", ": "), param=param, code="adapter_refused") from error
