@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -75,15 +76,19 @@ def test_costs_little_and_is_smaller(exported: dict[str, Exported], method: str)
     assert stored_format(result.folder).name == stored
 
 
+def loaded_by_card(folder: Path) -> tuple[Any, Any]:
+    """What the Python of a model card makes, run beside the folder that it names."""
+    _, _, rest = (folder / "README.md").read_text().partition("```python\n")
+    with contextlib.chdir(folder.parent):
+        names: dict[str, Any] = {}
+        exec(rest.partition("```")[0], names)
+    return names["model"], names["tokenizer"]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_transformers_alone_loads_it(exported: dict[str, Exported], method: str, trained: Trained) -> None:
     folder = exported[method].folder
-    options: dict[str, Any] = {}
-    if method == "gguf":  # transformers reads no head_dim of qwen3 from GGUF: config.json has it
-        config = AutoModelForCausalLM.from_pretrained(trained.folder).config
-        options = {"gguf_file": "model.gguf", "config": config}
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = loaded_by_card(folder)
     ids = tokenizer("Ada has 3 apples and", return_tensors="pt")["input_ids"]
     plain = AutoModelForCausalLM.from_pretrained(trained.folder, dtype=torch.float32)
     with torch.no_grad():
@@ -198,8 +203,13 @@ def test_refuses_what_would_destroy_or_cannot_work(trained: Trained, tmp_path: P
     with pytest.raises(ConfigError, match=r"export\.output_dir is not set"):
         export(load_infer_run(None, [f"model.model_id={trained.folder}"]))
     words = [f"model.model_id={trained.folder}", f"export.output_dir={tmp_path / 'x'}", "export.method=gptq"]
-    with pytest.raises(ConfigError, match="looks at data"):
-        export(load_infer_run(None, words))
+    for measured_by in ([], ["data.val_dataset_name=rows.jsonl"]):
+        with pytest.raises(ConfigError, match="looks at data"):
+            export(load_infer_run(None, [*words, *measured_by]))
+    record = {"peft_type": "LORA", "base_model_name_or_path": "tiny/llama"}
+    (taken / "adapter_config.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match=r"was trained on another model: 'tiny/llama'"):
+        make(trained, tmp_path / "x", "fp8", f"model.adapter={taken}")
     with pytest.raises(ModelError, match=r"128 inputs, which export\.group_size=96 does not divide"):
         make(trained, tmp_path / "x", "gptq", "export.group_size=96", *FEW)
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]  # nothing half made

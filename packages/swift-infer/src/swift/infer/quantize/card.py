@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from swift.infer.quantize.export import Exported
 
 
-def write_card(folder: Path, run: RunConfig, exported: Exported) -> None:
-    """Write README.md, and copy the licence files of the base."""
+def write_card(folder: Path, run: RunConfig, exported: Exported, model_class: str) -> None:
+    """Write README.md, and copy the licence files of the base.
+
+    Args:
+        model_class: of transformers, that loads such a model.
+    """
     parts = [
         _head(run),
         _title(run, exported),
         *_origin(run),
         *_figures(exported),
-        *_loading(folder, exported),
+        *_loading(folder, exported, model_class),
     ]
     (folder / "README.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
     base = Path(run.model.model_id)
@@ -79,28 +83,45 @@ def _figures(exported: Exported) -> list[str]:
         lines.append("| perplexity | {:.3f} | {:.3f} |".format(*exported.perplexity))
     tokens = exported.tokens
     count = sum(len(row) for row in tokens.held_out)
+    read = len(tokens.calibration)
+    calibrated = f"calibrated on {read} rows" if read else "without calibration"
     lines.append(
-        f"\nMeasured on {len(tokens.held_out)} held-out rows ({count:,} tokens), calibrated on "
-        f"{len(tokens.calibration)} rows of: {tokens.described}. "
-        f"SHA-256 of the token ids: `{tokens.fingerprint}`."
+        f"\nMeasured on {len(tokens.held_out)} held-out rows ({count:,} tokens), {calibrated}; "
+        f"data: {tokens.described}. SHA-256 of the token ids: `{tokens.fingerprint}`."
     )
     return lines
 
 
-def _loading(folder: Path, exported: Exported) -> list[str]:
+def _loading(folder: Path, exported: Exported, model_class: str) -> list[str]:
     name = exported.folder.name
     able = readers(folder)
     file = gguf_file(folder)
-    extra = f', gguf_file="{file.name}"' if file is not None else ""
     lines = [
-        f"\n## Load\n\nFormat: {stored_format(folder).described}; engines that read it: {', '.join(able)}.\n"
+        f"\n## Load\n\nFormat: {stored_format(folder).described}; engines that read it: {', '.join(able)}.\n",
+        *_loading_by_transformers(name, file, model_class),
+        "\n```bash",
     ]
-    lines += ["```python", "from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
-    lines += [f'model = AutoModelForCausalLM.from_pretrained("{name}"{extra})']
-    lines += [f'tokenizer = AutoTokenizer.from_pretrained("{name}")', "```", "", "```bash"]
     lines += [f"swift serve --model {name} --engine {engine}" for engine in able[:2]]
     if "vllm" in able:
         lines.append(f"vllm serve {name}")
     if file is not None:
         lines.append(f"llama-cli -m {name}/{file.name}")
     return [*lines, "```"]
+
+
+def _loading_by_transformers(name: str, file: Path | None, model_class: str) -> list[str]:
+    """Python that loads the folder; of GGUF transformers reads no head_dim, which config.json has."""
+    classes = [model_class, "AutoProcessor" if "Image" in model_class else "AutoTokenizer"]
+    extra = f', config=config, gguf_file="{file.name}"' if file is not None else ""
+    configured = [f'config = AutoConfig.from_pretrained("{name}")'] if file is not None else []
+    imported = ["AutoConfig", *classes] if file is not None else classes
+    reader = "processor" if classes[1] == "AutoProcessor" else "tokenizer"
+    return [
+        "```python",
+        f"from transformers import {', '.join(imported)}",
+        "",
+        *configured,
+        f'model = {model_class}.from_pretrained("{name}"{extra})',
+        f'{reader} = {classes[1]}.from_pretrained("{name}")',
+        "```",
+    ]

@@ -13,7 +13,7 @@ from swift.core.config.run import RunConfig
 from swift.core.config.schema import ModelConfig
 from swift.core.console import quiet_libraries, quiet_loggers, say
 from swift.core.errors import ConfigError
-from swift.core.models.load import load_model, load_tokenizer, save_model
+from swift.core.models.load import is_multimodal, load_model, load_tokenizer, save_model
 from swift.core.new_folder import check_new_folder, new_folder
 from swift.core.registry import quantizers
 from swift.infer.load import inference_device
@@ -68,12 +68,13 @@ def export(run: RunConfig) -> Exported:
             run,
             Job(model.cpu(), processor, folder, tokens.calibration, device, run.export.max_shard_size, say),
         )
+        model_class = "AutoModelForImageTextToText" if is_multimodal(model.config) else "AutoModelForCausalLM"
         del model
         gc.collect()
         after, answer = _try(folder, run, device, tokens)
         compared = (before, after) if before is not None and after is not None else None
         exported = Exported(output, compared, (size, weight_bytes(folder)), answer, tokens)
-        write_card(folder, run, exported)
+        write_card(folder, run, exported, model_class)
     return exported
 
 

@@ -14,6 +14,7 @@ from swift.core.models.adapter_folder import tuner_of
 from swift.core.models.load import load_config, load_model, load_processor
 from swift.core.models.stored import quantization_method
 from swift.core.registry import tuners
+from swift.infer.adapter_base import check_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,7 +28,7 @@ def load_source(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     """(plain model on the CPU, its tokenizer or processor).
 
     Raises:
-        ModelError: it cannot be loaded or merged, or is quantised already.
+        ModelError: it cannot be loaded or merged, is quantised already, or the adapter is of another base.
     """
     stored = getattr(load_config(run.model), "quantization_config", None)
     if stored is not None:
@@ -39,6 +40,7 @@ def load_source(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     if run.model.adapter is None:
         return model, load_processor(run.model)
     folder = Path(run.model.adapter)
+    check_base(folder, load_config(run.model).to_dict(), run.model.model_id)
     tuner = tuners.build(tuner_of(folder))
     merged = cast("PreTrainedModel", tuner.merge(tuner.load(model, folder)))
     source = run.model

@@ -51,20 +51,21 @@ def gather_tokens(run: RunConfig, tokenizer: PreTrainedTokenizerBase, needs_cali
         DataError: rows that cannot be read or encoded.
     """
     wanted = int(getattr(run.quantizer, "calibration_samples", 0)) if needs_calibration else 0
+    if wanted and not run.data.dataset_name:
+        raise ConfigError(
+            f"export.method={run.export.method} looks at data, and data.dataset_name names none",
+            "set data.dataset_name to rows like those that the model will answer",
+        )
     if not run.data.dataset_name and not run.data.val_dataset_name:
-        if wanted:
-            raise ConfigError(
-                f"export.method={run.export.method} looks at data, and data.dataset_name names none",
-                "set data.dataset_name to rows like those that the model will answer",
-            )
         rows = manual(tokenizer, run.export.perplexity_samples)
         return Tokens([], rows, "topics of Python's manual", fingerprint(rows))
     train, held_out = _rows(run)
     length = int(getattr(run.quantizer, "calibration_length", run.data.max_length))
     calibration = _encoded(train[: max(wanted, 0)], run, tokenizer, length) if wanted else []
     measured = _encoded(held_out[: run.export.perplexity_samples], run, tokenizer, run.data.max_length)
-    named = ", ".join(str(getattr(item, "name", item)) for item in run.data.dataset_name)
-    return Tokens(calibration, measured, named or "held-out rows", fingerprint([*calibration, *measured]))
+    sources = run.data.dataset_name or run.data.val_dataset_name
+    named = ", ".join(str(getattr(item, "name", item)) for item in sources)
+    return Tokens(calibration, measured, named, fingerprint([*calibration, *measured]))
 
 
 def _rows(run: RunConfig) -> tuple[list[Conversation], list[Conversation]]:
