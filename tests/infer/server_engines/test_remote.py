@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from fastapi.testclient import TestClient
 
 from swift.core.config.schema import InferConfig, ModelConfig
 from swift.core.engines import EngineSource
@@ -160,3 +161,17 @@ def test_an_id_in_use_is_refused(ids: RemoteEngine, served: ServedModel) -> None
     with pytest.raises(EngineError, match="'same' is in use"):
         list(ids.generate([request, request]))
     assert joined(list(ids.generate([request])))[2] in ("stop", "length")
+
+
+def test_what_the_remote_blames_on_the_request_is_blamed_on_it_by_a_server_before_it(url: str) -> None:
+    app = create_app(ServedModel("front", remote(url, extended=True), None))
+    long = [{"role": "user", "content": "word " * 400}]
+    body = {"model": "front", "messages": long, "max_tokens": 4}
+    with TestClient(app) as client:
+        plain = client.post("/v1/chat/completions", json=body)
+        stream = client.post("/v1/chat/completions", json={**body, "stream": True})
+    for answer in (plain, stream):
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert error["type"] == "invalid_request_error" and error["code"] == "request_refused"
+        assert error["message"].count("shorten the prompt") == 1

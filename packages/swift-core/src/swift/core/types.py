@@ -241,6 +241,7 @@ class TokenDelta:
         top_logprobs: for each new token the likeliest alternatives as {token id: log-probability}.
         finish_reason: set in a request's last delta.
         error: what went wrong, when finish_reason is "error".
+        refused: the request itself is at fault; sent again it would fail again.
         tool_calls: calls as the chat API writes them, from engines that find them in the text themselves.
         usage: (tokens of the prompt, new tokens), in the last delta of engines that give no token ids.
     """
@@ -252,6 +253,7 @@ class TokenDelta:
     top_logprobs: tuple[dict[int, float], ...] | None = None
     finish_reason: FinishReason | None = None
     error: str | None = None
+    refused: bool = False
     tool_calls: tuple[dict[str, Any], ...] = ()
     usage: tuple[int, int] | None = None
 

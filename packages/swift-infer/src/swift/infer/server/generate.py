@@ -54,7 +54,10 @@ def _sound(delta: TokenDelta | BaseException) -> TokenDelta:
     if isinstance(delta, BaseException):
         raise delta
     if delta.finish_reason == "error":
-        raise ApiError(delta.error or "generation failed", status=500, code="generation_failed")
+        told = delta.error or "generation failed"
+        if delta.refused:
+            raise ApiError(told, code="request_refused")
+        raise ApiError(told, status=500, code="generation_failed")
     return delta
 
 

@@ -58,9 +58,9 @@ class HttpEngine:
                 async for delta in deltas:
                     yield delta
         except Unsupported as error:
-            yield failure(request, str(error))
+            yield failure(request, str(error), refused=True)
         except ServerFault as fault:
-            yield failure(request, await self._explained(fault))
+            yield failure(request, await self._explained(fault), refused=fault.refused)
         finally:
             with self._guard:
                 self._running.discard(request.request_id)
@@ -158,6 +158,6 @@ def fitting(request: GenerationRequest, facts: EngineFacts) -> GenerationRequest
     return replace(request, sampling=replace(request.sampling, max_tokens=room))
 
 
-def failure(request: GenerationRequest, problem: str) -> TokenDelta:
-    """The only or last delta of a request that failed."""
-    return TokenDelta(request.request_id, finish_reason="error", error=problem)
+def failure(request: GenerationRequest, problem: str, *, refused: bool = False) -> TokenDelta:
+    """The only or last delta of a request that failed; refused: by its own fault."""
+    return TokenDelta(request.request_id, finish_reason="error", error=problem, refused=refused)

@@ -12,6 +12,7 @@ from swift.core.errors import EngineError
 
 LONGEST_MESSAGE = 400  # characters of what a server says
 PASSING = frozenset({408, 429, 500, 502, 503, 504, 529})  # statuses after which another try may succeed
+REFUSED = frozenset({400, 413, 422})  # statuses that blame the request
 _CONTEXT = re.compile(r"context|maximum.*(length|tokens)|too long|max_model_len", re.IGNORECASE)
 _REMEDIES = {
     401: "set infer.api_key_env or infer.api_key_file to a key that the server knows",
@@ -27,14 +28,22 @@ class ServerFault(Exception):
     Attributes:
         problem, remedy: as in SwiftError.
         passing: another try may succeed.
+        refused: the server says that the request is at fault.
         wait: seconds after which the server wants to be asked again.
     """
 
     def __init__(
-        self, problem: str, remedy: str = "", *, passing: bool = False, wait: float | None = None
+        self,
+        problem: str,
+        remedy: str = "",
+        *,
+        passing: bool = False,
+        refused: bool = False,
+        wait: float | None = None,
     ) -> None:
         super().__init__(problem)
         self.problem, self.remedy, self.passing, self.wait = problem, remedy, passing, wait
+        self.refused = refused
 
     def text(self) -> str:
         """Problem and remedy in one line."""
@@ -54,12 +63,15 @@ def refused(url: str, status: int, body: bytes, headers: httpx.Headers) -> Serve
             "set infer.base_url to the place itself",
         )
     remedy = _REMEDIES.get(status, "")
-    if status in (400, 413, 422) and _CONTEXT.search(said):
+    if status in REFUSED and _CONTEXT.search(said):
         remedy = "shorten the prompt or lower max_tokens"
+    if remedy in said:  # a server like ours has said it
+        remedy = ""
     return ServerFault(
         f"{url} answers {status}: {said}",
         remedy,
         passing=status in PASSING,
+        refused=status in REFUSED,
         wait=_seconds(headers.get("retry-after")),
     )
 

@@ -139,7 +139,7 @@ def begin(
         limit = min(limit, limits.context - len(request.prompt_ids))
     trouble = prepared.problem or problem(request, limits, limit) or _wrong_adapter(request, adapters)
     if trouble:
-        return failure(request.request_id, trouble)
+        return failure(request.request_id, trouble, refused=True)
     ending = frozenset(sampling.stop_token_ids)
     if prepared.grammar is not None or not sampling.ignore_eos:
         ending |= {token for token in stops if token < limits.vocab_size}
@@ -163,6 +163,6 @@ def _wrong_adapter(request: GenerationRequest, adapters: Adapters) -> str:
     return f"no adapter {request.adapter!r} is loaded; {did_you_mean(request.adapter, adapters.names)}"
 
 
-def failure(request_id: str, problem: str) -> TokenDelta:
-    """The last delta of a request that failed."""
-    return TokenDelta(request_id=request_id, finish_reason="error", error=problem)
+def failure(request_id: str, problem: str, *, refused: bool = False) -> TokenDelta:
+    """The last delta of a request that failed; refused: by its own fault."""
+    return TokenDelta(request_id=request_id, finish_reason="error", error=problem, refused=refused)

@@ -43,4 +43,4 @@ async def answer(
     except EngineGenerateError as error:
         yield failure(name, f"vLLM failed: {in_one_line(error.__cause__ or error)}")
     except (VLLMClientError, ValueError) as error:
-        yield failure(name, f"vLLM refuses the request: {str(error).strip()}")
+        yield failure(name, f"vLLM refuses the request: {str(error).strip()}", refused=True)

@@ -55,6 +55,6 @@ def likeliest(row: Mapping[int, Any], most: int) -> dict[int, float]:
     return {token: float(entry.logprob) for token, entry in ranked[:most]}
 
 
-def failure(request_id: str, problem: str) -> TokenDelta:
-    """The last delta of a request that failed."""
-    return TokenDelta(request_id=request_id, finish_reason="error", error=problem)
+def failure(request_id: str, problem: str, *, refused: bool = False) -> TokenDelta:
+    """The last delta of a request that failed; refused: by its own fault."""
+    return TokenDelta(request_id=request_id, finish_reason="error", error=problem, refused=refused)

@@ -223,7 +223,7 @@ class VllmEngine(Engine):
             adapter = self._adapters.chosen(request.adapter)
             wrong = problem(request, core.max_length, core.vocab_size, core.images)
             if wrong:
-                last = failure(request.request_id, wrong)
+                last = failure(request.request_id, wrong, refused=True)
                 return
             async with aclosing(answer(core.llm, request, adapter)) as deltas:
                 async for delta in deltas:
