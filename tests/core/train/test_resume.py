@@ -92,6 +92,7 @@ VARIANTS: dict[str, Sections] = {
 }
 
 
+@pytest.mark.usefixtures("untouched_registries")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_killed_run_resumes_to_the_same_bits(
     variant: str, sections: Sections, tmp_path: Path, fork_run: ForkRun
