@@ -78,7 +78,6 @@ def request_bytes(job: dict[str, Any], prompt: str) -> bytes:
             "max_tokens": job["tokens"],
             "temperature": 0,
             "stream": True,
-            "stream_options": {"include_usage": True},
             **job.get("extra", {}),
         }
     ).encode()
