@@ -84,7 +84,7 @@ def job(options: argparse.Namespace, model: str, port: int, seed: int) -> dict[s
 
 def ask(told: dict[str, Any], name: str, model: Path) -> dict[str, Any]:
     """One round."""
-    if name == "transformers":  # knows no ignore_eos: a generation config in its place; always sends the usage
+    if name == "transformers":  # knows no ignore_eos: a generation config in its place; always sends usage
         config = {"eos_token_id": None, "max_new_tokens": told["tokens"], "do_sample": False}
         told = {**told, "model": str(model), "extra": {"generation_config": json.dumps(config)}}
     else:
