@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TEXT = re.compile(rb'"content": ?"(?!")')
-LAST_CHUNK = b"\r\n0\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"  # of a chunked body; it often comes alone, and text before it ends in two newlines
 COUNT = re.compile(rb'"completion_tokens": ?(\d+)')
 
 
