@@ -28,7 +28,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from serving.model import make_model, vocabulary
+from serving.model import make_model, vocabulary, words_within
 from serving.servers import NAMES, Setup, processor_seconds, started
 
 CLIENT = Path(__file__).parent / "serving" / "client.py"
@@ -42,7 +42,7 @@ COLUMNS = {
     "request_p99": ("request p99 ms", 1e3),
     "processor_per_token": ("CPU ms/token", 1e3),
 }
-WORD_TOKENS = 1.5  # tokens of a made-up word, from above
+CHAT_TOKENS = 64  # more than the chat template adds to a prompt
 
 
 def arguments() -> argparse.Namespace:
@@ -64,21 +64,21 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def job(options: argparse.Namespace, model: str, port: int, seed: int) -> dict[str, Any]:
+def job(options: argparse.Namespace, model: Path, port: int, seed: int) -> dict[str, Any]:
     """What the client is told."""
-    words = options.prompt_words
+    words, known = options.prompt_words, vocabulary()[:5000]
     if options.context:
-        words = int((options.context - options.tokens - 16) / WORD_TOKENS)
+        words = words_within(options.context - options.tokens - CHAT_TOKENS, model, known)
     return {
         "host": "127.0.0.1",
         "port": port,
-        "model": model,
+        "model": "model",
         "concurrency": options.concurrency,
         "requests": options.requests or options.concurrency,
         "tokens": options.tokens,
         "prompt_words": words,
         "seed": seed,
-        "words": vocabulary()[:5000],
+        "words": known,
     }
 
 
@@ -114,7 +114,7 @@ def main() -> None:
                     for number in range(options.rounds + 1):
                         seed += 1
                         before = processor_seconds(watch.root)
-                        found = ask(job(options, "model", port, seed), name, model)
+                        found = ask(job(options, model, port, seed), name, model)
                         used = processor_seconds(watch.root) - before
                         found["processor_per_token"] = used / max(1, found["tokens"])
                         print(f"{name} {repeat}.{number}: {line(found)}", file=sys.stderr, flush=True)

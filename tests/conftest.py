@@ -1,4 +1,4 @@
-"""Settings of every test: no network, few threads, caches in a folder that goes away."""
+"""Settings of every test: no network, few threads, caches in a folder that goes away, a process a core."""
 
 from __future__ import annotations
 
@@ -11,20 +11,40 @@ from typing import Any
 import pytest
 
 # Read by libraries while they are imported, so set before any of them is; child processes inherit them.
-_caches = tempfile.TemporaryDirectory(prefix="swift-tests-", ignore_cleanup_errors=True)
-os.environ |= {
-    "HF_HUB_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
-    "HF_HOME": _caches.name,
-    "TOKENIZERS_PARALLELISM": "false",
-    "SWIFT_PLUGIN_CACHE": f"{_caches.name}/plugins",  # one compilation for all tests
-}
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+_caches: tempfile.TemporaryDirectory[str] | None = None
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has them from the process that started it
+    _caches = tempfile.TemporaryDirectory(prefix="swift-tests-", ignore_cleanup_errors=True)
+    os.environ |= {
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_HOME": _caches.name,
+        "TOKENIZERS_PARALLELISM": "false",
+        "SWIFT_PLUGIN_CACHE": f"{_caches.name}/plugins",  # one compilation for all tests
+    }
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+MOST_WORKERS = 4  # each imports torch and holds engines and models of its own
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Delete the caches."""
-    _caches.cleanup()
+    if _caches is not None:
+        _caches.cleanup()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process a core for the whole suite; none for a part of it, which starts sooner without."""
+    part = config.option.file_or_dir or config.option.keyword or config.option.lf
+    cores = len(os.sched_getaffinity(0))
+    return 0 if part or cores < 2 else min(cores, MOST_WORKERS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file stays in one process, for its fixtures; so does all that may ask vLLM, for its engine."""
+    for item in items:
+        asks_vllm = not {"subject", "vllm_engine"}.isdisjoint(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("vllm" if asks_vllm else item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 from peers.job import make_job
+from tokenizers import Tokenizer  # type: ignore[import-untyped]
 
 SYLLABLES = [
     f"{start}{vowel}{end}" for start in "bcdfghklmnprstvz" for vowel in "aeiou" for end in ("", "n", "r", "s")
@@ -18,6 +19,16 @@ def vocabulary() -> list[str]:
     """Made-up words, the same every time."""
     source = random.Random(0)
     return sorted({"".join(source.choices(SYLLABLES, k=source.randint(1, 4))) for _ in range(WORDS)})
+
+
+def words_within(tokens: int, model: Path, words: list[str]) -> int:
+    """How many words, drawn at random, take at most so many tokens.
+
+    A long draw keeps close to the mean; two percent are left for how far it strays.
+    """
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    each = len(tokenizer.encode(" ".join(words), add_special_tokens=False).ids) / len(words)
+    return int(0.98 * tokens / each)
 
 
 def make_model(folder: Path, context: int) -> Path:

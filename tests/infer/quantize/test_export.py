@@ -111,10 +111,13 @@ def test_the_embedded_engine_serves_it(exported: dict[str, Exported], method: st
     engine.close()
 
 
+VLLM_FORMATS = os.environ.get("SWIFT_TEST_VLLM_FORMATS", "").split()
+
+
 @pytest.mark.timeout(500)
+@pytest.mark.skipif(not VLLM_FORMATS, reason="a second vLLM: set SWIFT_TEST_VLLM_FORMATS='awq gptq int8 fp8'")
 def test_vllm_reads_it_on_cpu(exported: dict[str, Exported], tmp_path: Path) -> None:
-    """SWIFT_TEST_VLLM_FORMATS="awq gptq int8 fp8" checks all; by default the one with most to unpack."""
-    methods = os.environ.get("SWIFT_TEST_VLLM_FORMATS", "awq").split()
+    methods = VLLM_FORMATS
     rows = [row.tolist() for row in exported["awq"].tokens.held_out]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     program = [
