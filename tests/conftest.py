@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 # Read by libraries while they are imported, so set before any of them is; child processes inherit them.
 _caches: tempfile.TemporaryDirectory[str] | None = None
@@ -23,6 +24,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has them from the proces
     }
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+ASK_VLLM = ("tests/infer/contract/", "tests/rlhf/test_policy.py", "tests/tuners/test_vllm.py")
 MOST_WORKERS = 4  # each imports torch and holds engines and models of its own
 
 
@@ -39,12 +41,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if part or cores < 2 else min(cores, MOST_WORKERS)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file stays in one process, for its fixtures; so does all that may ask vLLM, for its engine."""
-    for item in items:
-        asks_vllm = not {"subject", "vllm_engine"}.isdisjoint(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("vllm" if asks_vllm else item.path.stem))
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """A file stays in one process, for its fixtures; so does all that asks vLLM, for its engine."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "vllm" if file.startswith(ASK_VLLM) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """What is dealt out to the processes."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
