@@ -2,15 +2,18 @@
 
 By default the embedded engine, vLLM in this process where it is installed, and the remote one against our own
 server. The others run where they are asked for: SWIFT_TEST_ENGINES=vllm-server pytest tests/infer/contract
-(names: transformers, vllm, remote, vllm-server, vllm-images), each in an environment that has it.
+(names: transformers, vllm, remote, vllm-server, relaunched; and vllm-images, vllm-server-images for
+test_images.py alone), each in an environment that has it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +132,31 @@ def vllm_server(folder: Path, tokenizer: Any) -> Engine:
     return build_vllm(EngineSource(str(folder), dtype="float32", device="cpu"), tokenizer, config)
 
 
+def relaunched(folder: Path, tokenizer: Any) -> Engine:
+    """Our own server with the embedded engine, as a process that is started anew for adapters and weights."""
+    from swift.infer.engines.http.openai_chat import OPENAI_CONSTRAINTS, VLLM_CONSTRAINTS
+    from swift.infer.engines.http.openai_ids import IdsDialect
+    from swift.infer.engines.process.adapters import OfferedAdapter, OfferedAdapters
+    from swift.infer.engines.process.relaunched import RelaunchedEngine
+    from swift.infer.engines.process.server import Launch
+
+    def launch(port: int, model: str, adapters: Iterable[OfferedAdapter]) -> Launch:
+        named = {adapter.served: str(adapter.folder) for adapter in adapters}
+        words = ["serve", "--model", model, "--port", str(port), "--served-model-name", "m"]
+        words += [f"infer.adapters={json.dumps(named)}", "device.device=cpu"]
+        return Launch(
+            "swift",
+            [sys.executable, "-c", "from swift.infer.cli import main; main()", *words],
+            f"http://127.0.0.1:{port}/health",
+        )
+
+    length = json.loads((folder / "config.json").read_text())["max_position_embeddings"]
+    facts = EngineFacts(max_length=length, constraints=OPENAI_CONSTRAINTS | VLLM_CONSTRAINTS)
+    adapters = OfferedAdapters({}, str(folder))
+    dialect = IdsDialect("m", adapters.served)
+    return RelaunchedEngine(launch, str(folder), adapters, "/v1", dialect, facts, timeout=30.0)
+
+
 @contextlib.contextmanager
 def remote_engine(folder: Path, tokenizer: Any) -> Iterator[Engine]:
     """Our own server with the embedded engine, asked over HTTP with token ids."""
@@ -156,6 +184,9 @@ def remote_engine(folder: Path, tokenizer: Any) -> Iterator[Engine]:
         assert not thread.is_alive()
 
 
+BUILT = {"transformers": transformers_engine, "vllm-server": vllm_server, "relaunched": relaunched}
+
+
 @contextlib.contextmanager
 def closing(engine: Engine) -> Iterator[Engine]:
     """Close an engine twice, which it must bear, and then say that it is not ready."""
@@ -167,7 +198,7 @@ def closing(engine: Engine) -> Iterator[Engine]:
         assert not engine.health().ready
 
 
-@pytest.fixture(scope="session", params=[name for name in ASKED if name != "vllm-images"])
+@pytest.fixture(scope="session", params=[name for name in ASKED if not name.endswith("-images")])
 def subject(
     request: pytest.FixtureRequest, tiny_model_dir: Path, reference: Any, tokenizer: Any
 ) -> Iterator[Subject]:
@@ -180,7 +211,7 @@ def subject(
             engine = stack.enter_context(remote_engine(tiny_model_dir, tokenizer))
             stack.enter_context(closing(engine))
         else:
-            build = {"transformers": transformers_engine, "vllm-server": vllm_server}[name]
+            build = BUILT[name]
             engine = stack.enter_context(closing(build(tiny_model_dir, tokenizer)))
         yield Subject(name, engine, reference, tokenizer)
 

@@ -1,4 +1,5 @@
-"""Images, on a small Qwen2.5-VL: the embedded engine always, vLLM with SWIFT_TEST_ENGINES=vllm-images."""
+"""Images, on a small Qwen2.5-VL: the embedded engine always, vLLM with SWIFT_TEST_ENGINES=vllm-images, its
+server with vllm-server-images."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.timeout(600)
 VL = ModelConfig(model_id="tiny/qwen2.5-vl")
 TEXT = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>what is it<|im_end|>\n"
 ASKED = os.environ.get("SWIFT_TEST_ENGINES", "transformers").split(",")
-NAMES = [name for name, word in (("transformers", "transformers"), ("vllm", "vllm-images")) if word in ASKED]
+NAMES = [name for name in ("transformers", "vllm-images", "vllm-server-images") if name in ASKED]
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +45,13 @@ def clear_model(factor: float = 40.0) -> Any:
 @pytest.fixture(scope="module", params=NAMES)
 def seeing(request: pytest.FixtureRequest, processor: Any) -> Iterator[tuple[Any, Any]]:
     """(engine, the model that it answers as)."""
-    config = engines.get(request.param).config
+    name, *rest = request.param.split("-")
+    config = engines.get(name).config
     assert config is not None
     model = clear_model()
-    keys = {"kv_cache_gb": 0.5, "max_length": 1024} if request.param == "vllm" else {}
-    reader = processor.tokenizer if request.param == "vllm" else processor
-    engine = build_engine(request.param, config.model_validate(keys), model, reader, VL)
+    keys = {"kv_cache_gb": 0.5, "max_length": 1024, "server": "server" in rest} if name == "vllm" else {}
+    reader = processor.tokenizer if name == "vllm" else processor
+    engine = build_engine(name, config.model_validate(keys), model, reader, VL)
     yield engine, model
     engine.close()
 
@@ -101,6 +103,37 @@ def test_what_is_no_image_is_an_error_of_its_request(seeing: Any, processor: Any
     assert last.finish_reason == "error"
     assert "image" in last.error
     assert engine.health().ready
+
+
+def rows(model: Any, processor: Any, image: Image.Image, tokens: list[int]) -> torch.Tensor:
+    """Log-probabilities [T, V] at the places that T tokens were drawn from."""
+    inputs = dict(processor(text=[TEXT], images=[image], return_tensors="pt"))
+    count = inputs["input_ids"].shape[1]
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([tokens])], 1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    if "mm_token_type_ids" in inputs:
+        inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, len(tokens)))
+    with torch.no_grad():
+        logits = model(**inputs).logits
+    found: torch.Tensor = logits[0, count - 1 : -1].float().log_softmax(-1)
+    return found
+
+
+def test_logprobs_about_an_image_are_those_of_a_forward_pass(seeing: Any, processor: Any) -> None:
+    engine, model = seeing
+    ids = tuple(processor.tokenizer(TEXT, add_special_tokens=False)["input_ids"])
+    file = io.BytesIO()
+    picture(1).save(file, "PNG")
+    params = SamplingParams(8, 20.0, top_k=6, seed=3, logprobs=3, ignore_eos=True)
+    deltas = list(engine.generate([GenerationRequest("drawn", ids, params, images=(file.getvalue(),))]))
+    tokens = [token for delta in deltas for token in delta.token_ids]
+    told = [value for delta in deltas for value in delta.logprobs or ()]
+    best = rows(model, processor, picture(1), tokens)
+    assert told == pytest.approx(best.gather(1, torch.tensor(tokens)[:, None])[:, 0].tolist(), abs=1e-2)
+    tops = [top for delta in deltas for top in delta.top_logprobs or ()]
+    assert [list(top) for top in tops] == best.topk(3).indices.tolist()
+    assert any(token not in top for token, top in zip(tokens, tops, strict=True))  # drawn, and unlikely
+    assert "".join(delta.text for delta in deltas)
 
 
 def send(engine: Any, model: Any) -> None:

@@ -18,7 +18,7 @@ LONG = "a prompt that is long enough to be kept in a cache of prompts " * 12
 @pytest.fixture
 def updating(subject: Any) -> Iterator[Any]:
     """A subject that takes weights, with its own ones again afterwards."""
-    if subject.name in ("remote", "vllm-server"):
+    if subject.name == "remote":
         pytest.skip(f"{subject.name} takes no weights")
     yield subject
     subject.engine.update_weights(subject.model.named_parameters())

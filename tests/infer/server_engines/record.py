@@ -22,11 +22,23 @@ def vllm() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     current_platform.device_type = current_platform.device_type or "cuda"  # its options need one to be listed
     from vllm.entrypoints.cli.serve import make_arg_parser
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+    from vllm.entrypoints.rl.online.api_router import router as weights
+    from vllm.entrypoints.scale_out.token_in_token_out.protocol import GenerateRequest
+    from vllm.entrypoints.serve.dev.cache.api_router import router as caches
+    from vllm.entrypoints.serve.dev.rpc.api_router import router as calls
     from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest, UnloadLoRAAdapterRequest
+    from vllm.sampling_params import SamplingParams, StructuredOutputsParams
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    paths = {
+        str(getattr(route, "path", "")) for router in (weights, caches, calls) for route in router.routes
+    }
     requests = {
         "/v1/completions": sorted(CompletionRequest.model_fields),
+        "/inference/v1/generate": sorted(GenerateRequest.model_fields),
+        "sampling_params": sorted(SamplingParams.__struct_fields__),
+        "structured_outputs": sorted(field.name for field in dataclasses.fields(StructuredOutputsParams)),
+        "paths": sorted(paths),
         "/v1/load_lora_adapter": sorted(LoadLoRAAdapterRequest.model_fields),
         "/v1/unload_lora_adapter": sorted(UnloadLoRAAdapterRequest.model_fields),
     }
@@ -57,12 +69,14 @@ def lmdeploy() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         GenerateReqInput,
         ResponseFormat,
     )
+    from peft import LoraConfig
 
     SubCliServe.add_parsers()
     requests = {
         "/v1/chat/completions": sorted(ChatCompletionRequest.model_fields),
         "/generate": sorted(GenerateReqInput.model_fields),
         "response_format": sorted(ResponseFormat.model_fields),
+        "adapter_config.json": sorted(field.name for field in dataclasses.fields(LoraConfig)),
     }
     return SubCliServe.subparsers.choices["api_server"], requests
 

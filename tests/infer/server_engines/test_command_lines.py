@@ -19,17 +19,18 @@ from swift.core.engines import EngineSource
 from swift.core.errors import EngineError
 from swift.core.types import Constraint, GenerationRequest, SamplingParams
 from swift.infer.engines.http.dialect import Dialect
-from swift.infer.engines.http.openai_ids import IdsDialect
 from swift.infer.engines.lmdeploy.chat import LmdeployDialect
+from swift.infer.engines.lmdeploy.command import check
 from swift.infer.engines.lmdeploy.command import command as lmdeploy_command
 from swift.infer.engines.lmdeploy.config import LmdeployEngineConfig
 from swift.infer.engines.process.adapters import OfferedAdapter
 from swift.infer.engines.sglang.command import command as sglang_command
 from swift.infer.engines.sglang.config import SglangEngineConfig
 from swift.infer.engines.sglang.generate import GenerateDialect
+from swift.infer.engines.vllm.command import RANKS, settled
+from swift.infer.engines.vllm.command import command as vllm_command
 from swift.infer.engines.vllm.config import VllmEngineConfig
-from swift.infer.engines.vllm.server import command as vllm_command
-from swift.infer.engines.vllm.server import settled
+from swift.infer.engines.vllm.generate import VllmDialect
 from swift.infer.environments.place import folder_of, interpreter_in, missing
 from swift.infer.environments.table import ENVIRONMENTS
 
@@ -70,12 +71,21 @@ def adapter(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def seeing(tmp_path: Path) -> str:
+    """A model that takes images, as its configuration says."""
+    folder = tmp_path / "seeing"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"vision_config": {}}')
+    return str(folder)
+
+
 def source(**changes: Any) -> EngineSource:
     values: dict[str, Any] = {"model": "/models/m", "revision": "main", "trust_remote_code": True}
     return EngineSource(**{**values, "dtype": "bfloat16", "max_length": 4096, "tokenizer": "", **changes})
 
 
-def words_of(name: str, adapters: dict[str, Path]) -> list[str]:
+def words_of(name: str, adapters: dict[str, Path], model: str = "/models/m") -> list[str]:
     """A command line that uses every key."""
     loadings = [OfferedAdapter(key, f"{key}-1", folder) for key, folder in adapters.items()]
     shared: dict[str, Any] = {
@@ -87,19 +97,19 @@ def words_of(name: str, adapters: dict[str, Path]) -> list[str]:
     }
     if name == "vllm":
         config = VllmEngineConfig(**shared, kv_cache_gb=2.5, enforce_eager=True, max_loras=3)
-        asked = source(adapters=adapters, chat_template="/t.jinja", tokenizer="/models/t")
+        asked = source(adapters=adapters, chat_template="/t.jinja", tokenizer="/models/t", model=model)
         return vllm_command(asked, settled(asked, config), PYTHON, 8123, loadings)[3:]
     if name == "sglang":
         sglang = SglangEngineConfig(**shared, max_loras=3, deterministic=True)
         asked = source(adapters=adapters, chat_template="/t.jinja", tokenizer="/models/t", device="cuda")
         return sglang_command(asked, sglang, PYTHON, 8123, loadings, 24)[3:]
     lmdeploy = LmdeployEngineConfig(**shared)
-    return lmdeploy_command(source(adapters=adapters), lmdeploy, PYTHON, 8123)[5:]
+    return lmdeploy_command(source(), lmdeploy, PYTHON, 8123, loadings)[5:]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_package_takes_the_command_line(name: str, adapter: Path) -> None:
-    parsed = vars(parser(name).parse_args(words_of(name, {"one": adapter, "two": adapter})))
+def test_the_package_takes_the_command_line(name: str, adapter: Path, seeing: str) -> None:
+    parsed = vars(parser(name).parse_args(words_of(name, {"one": adapter, "two": adapter}, seeing)))
     length = {"vllm": "max_model_len", "sglang": "context_length", "lmdeploy": "session_len"}[name]
     assert parsed[length] == 2048
     running = {"vllm": "max_num_seqs", "sglang": "max_running_requests", "lmdeploy": "max_batch_size"}[name]
@@ -139,8 +149,6 @@ def test_the_record_is_what_the_package_says(name: str) -> None:
 
 
 def test_ranks_are_those_that_vllm_has(adapter: Path) -> None:
-    from swift.infer.engines.vllm.server import RANKS
-
     (option,) = (one for one in record("vllm")["options"] if "--max-lora-rank" in one["flags"])
     assert list(RANKS) == option["choices"]
     assert settled(source(adapters={"a": adapter}), VllmEngineConfig()).max_lora_rank == 32
@@ -160,10 +168,20 @@ def fields(
 
 
 def test_vllm_has_every_field_of_the_request() -> None:
-    path, body = fields(
-        IdsDialect("model"), _with(ASKED, logprobs=2, constraint=REGEX, stop_token_ids=(9,)), "a"
-    )
-    assert path == "/completions" and set(body) <= set(record("vllm")["requests"]["/v1/completions"])
+    dialect, known = VllmDialect(str, images=True), record("vllm")["requests"]
+    sampling = _with(ASKED, logprobs=2, constraint=REGEX, stop_token_ids=(9,))
+    path, body = fields(dialect, sampling, "a")
+    assert path == "/v1/completions" and set(body) <= set(known[path])
+    path, body = dialect.written(GenerationRequest("r", (1, 2), sampling, "a", images=(b"image",)))
+    assert path == "/inference/v1/generate" and set(body) <= set(known[path])
+    assert set(body["sampling_params"]) <= set(known["sampling_params"])
+    assert set(body["sampling_params"]["structured_outputs"]) <= set(known["structured_outputs"])
+
+
+def test_vllm_has_the_paths_that_weights_are_replaced_by() -> None:
+    known = record("vllm")["requests"]["paths"]
+    assert {"/pause", "/resume", "/collective_rpc", "/reset_prefix_cache"} <= set(known)
+    assert {"/reset_mm_cache", "/reset_encoder_cache"} <= set(known)
 
 
 def test_sglang_has_every_field_of_the_request() -> None:
@@ -193,13 +211,8 @@ def _with(sampling: SamplingParams, **changes: Any) -> SamplingParams:
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"device": "cpu"}, "GPUs only"),
-        ({"dtype": "float32"}, "float32"),
-        ({"adapters": {"a=b": Path()}}, "a=b"),
-    ],
+    ("changes", "why"), [({"device": "cpu"}, "GPUs only"), ({"dtype": "float32"}, "float32")]
 )
 def test_lmdeploy_refuses_what_it_cannot(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(EngineError, match=why):
-        lmdeploy_command(source(**changes), LmdeployEngineConfig(), PYTHON, 1)
+        check(source(**changes))

@@ -16,6 +16,7 @@ from swift.infer.engines.http.faults import ServerFault
 from swift.infer.engines.http.openai_chat import ChatDialect
 from swift.infer.engines.lmdeploy.chat import LmdeployDialect
 from swift.infer.engines.sglang.generate import GenerateDialect
+from swift.infer.engines.vllm.generate import VllmDialect
 
 SGLANG, LMDEPLOY = GenerateDialect(seeds=True), LmdeployDialect("model")
 PNG = base64.b64decode(
@@ -149,6 +150,38 @@ def test_lmdeploy_stop_strings_are_cut_here() -> None:
 def test_lmdeploy_refuses_what_it_has_not(sampling: SamplingParams, word: str) -> None:
     with pytest.raises(Unsupported, match=word):
         LMDEPLOY.written(asked(sampling))
+
+
+VLLM = VllmDialect(lambda name: "model" if name is None else f"{name}-1", images=True)
+
+
+def vllm_event(ids: list[int], text: str, finish: str | None = None, tops: Any = None) -> dict[str, Any]:
+    choice: dict[str, Any] = {"index": 0, "token_ids": ids, "text": text, "finish_reason": finish}
+    if tops is not None:
+        names = [
+            [{"token": f"token_id:{token}", "logprob": value} for token, value in row.items()] for row in tops
+        ]
+        choice["logprobs"] = {"content": [{**row[0], "top_logprobs": row} for row in names]}
+    return {"request_id": "r", "choices": [choice]}
+
+
+def test_vllm_takes_images_beside_token_ids() -> None:
+    request = asked(SamplingParams(9, logprobs=2, stop=("x",)), adapter="a", images=(PNG,))
+    path, body = VLLM.written(request)
+    assert path == "/inference/v1/generate" and body["token_ids"] == [1, 2] and body["model"] == "a-1"
+    assert base64.b64decode(body["content_parts"][0]["url"].partition(",")[2]) == PNG
+    assert body["sampling_params"]["logprobs"] == 3  # the drawn one takes a place: here 7, the least likely
+    events = [
+        vllm_event([7], "a", None, [{7: -9.0, 4: -0.1, 5: -0.2}]),
+        vllm_event([4], "b", "stop", [{4: -0.1, 5: -0.2, 6: -0.3}]),
+    ]
+    deltas = read(VLLM, request, events)
+    assert [delta.token_ids for delta in deltas] == [(7,), (4,), ()] and deltas[-1].finish_reason == "stop"
+    assert [delta.logprobs for delta in deltas[:2]] == [(-9.0,), (-0.1,)]
+    assert [delta.top_logprobs for delta in deltas[:2]] == [({4: -0.1, 5: -0.2},)] * 2
+    assert VLLM.written(asked())[0] == "/v1/completions" and VLLM.written(asked())[1]["model"] == "model"
+    with pytest.raises(Unsupported, match="takes no images"):
+        VllmDialect(str).written(request)
 
 
 def test_images_take_their_places() -> None:

@@ -105,6 +105,11 @@ def test_tool_calls_come_in_pieces() -> None:
         ([bad.STREAM, b"data: {not json}\n\n"], "no JSON object: '{not json}'"),
         ([bad.STREAM, b"data: [1]\n\n"], "no JSON object"),
         ([bad.STREAM, bad.event({"error": {"message": "out of memory"}})], "failed: out of memory"),
+        (
+            [bad.STREAM, bad.event({"error": {"message": "maximum context length is 9", "code": 400}})],
+            "answers 400: maximum context length is 9: shorten the prompt",
+        ),
+        ([bad.STREAM, bad.event({"error": {"message": "odd", "code": [400]}})], "failed: odd"),
         ([bad.answered("200 OK", b"<html>", "content-type: text/html\r\n")], "text/html instead of a stream"),
         ([bad.answered("200 OK", b"hello")], "without a finish reason"),
         ([b"\x16\x03\x01 garbage\r\n\r\n"], "broke"),

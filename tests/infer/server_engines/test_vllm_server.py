@@ -15,8 +15,10 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from swift.core.config.schema import ModelConfig
 from swift.core.engines import EngineSource
@@ -118,6 +120,20 @@ def test_adapters_come_and_go(engine: VllmServerEngine, adapters: dict[str, Path
         engine.load_adapter("none", adapters["one"].parent)
 
 
+def test_nobody_without_the_secret_is_answered(engine: VllmServerEngine) -> None:
+    for path in ("/v1/models", "/collective_rpc", "/reset_prefix_cache", "/server_info"):
+        for headers in ({}, {"Authorization": "Bearer guess"}):
+            answer = httpx.post(f"{engine.server.base_url}{path}", headers=headers, trust_env=False)
+            assert answer.status_code == 401, path
+    assert httpx.get(f"{engine.server.base_url}/health", trust_env=False).status_code == 200
+
+
+def test_a_wrong_request_is_blamed_on_itself(engine: VllmServerEngine) -> None:
+    wrong = Constraint("regex", "(unclosed")
+    (delta,) = answer(engine, SamplingParams(4, constraint=wrong))
+    assert delta.finish_reason == "error" and delta.refused
+
+
 def test_too_long_is_said(engine: VllmServerEngine) -> None:
     long = GenerationRequest("long", tuple([5] * 300), SamplingParams(8))
     (delta,) = engine.generate([long])
@@ -152,6 +168,28 @@ async def kill_and_restart(engine: VllmServerEngine) -> None:
         GenerationRequest("k3", PROMPT, SamplingParams(3, ignore_eos=True), adapter="one")
     )
     assert len(tokens([delta async for delta in stream])) == 3
+
+
+def test_new_weights_which_no_restart_brings_back(engine: VllmServerEngine, tiny_model_dir: Path) -> None:
+    """Beside a request that runs: it keeps its tokens and goes on with the new ones."""
+    weights = load_file(tiny_model_dir / "model.safetensors")
+    greedy = SamplingParams(40, temperature=0.0, logprobs=0, ignore_eos=True)
+    before = tokens(answer(engine, greedy))
+    torch.manual_seed(3)
+    changed = {name: value + torch.randn_like(value) * 0.05 for name, value in weights.items()}
+    running = engine.generate([GenerationRequest("running", PROMPT, greedy)])
+    first = next(running)
+    engine.update_weights(changed.items())
+    rest = [first, *running]
+    assert rest[-1].finish_reason == "length" and len(tokens(rest)) == 40
+    after = tokens(answer(engine, greedy))
+    assert after != before
+    with pytest.raises(EngineError, match="cannot be started anew"):
+        engine.restart()
+    with pytest.raises(EngineError, match="shares no tensors"):
+        engine.update_weights()
+    engine.update_weights(weights.items())
+    assert tokens(answer(engine, greedy)) == before
 
 
 def alive(process: int) -> bool:

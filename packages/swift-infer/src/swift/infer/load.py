@@ -161,9 +161,11 @@ def inference_dtype(run: RunConfig, device: torch.device) -> torch.dtype:
 
 
 def served_name(run: RunConfig) -> str:
-    """infer.served_model_name, or the last part of the adapter's or model's name."""
-    if run.server.served_model_name:
-        return run.server.served_model_name
+    """infer.served_model_name; else infer.model, by which a model elsewhere is asked; else the last part of
+    the adapter's or model's name."""
+    named: str | None = run.server.served_model_name or getattr(run.engine, "model", None)
+    if named:
+        return named
     path = Path(run.model.adapter or run.model.model_id)
     return path.parent.name if path.name == "final" else path.name
 

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from swift.infer.engines.http.events import EventDecoder, EventTooLong
-from swift.infer.engines.http.faults import ServerFault, broken, garbled, message_of, refused
+from swift.infer.engines.http.faults import ServerFault, broken, failed, garbled, refused
 
 LONGEST_WAIT = 30.0  # seconds between two tries, whatever the server asks for
 DONE = "[DONE]"
@@ -138,7 +138,7 @@ class HttpClient:
         if not isinstance(event, dict):
             raise garbled(url, self._struck(data))
         if event.get("error"):
-            raise ServerFault(f"{url} failed: {self._struck(message_of(event))}")
+            raise self._secretless(failed(url, event))
         return event
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None, timeout: float | None) -> Any:
@@ -161,7 +161,9 @@ class HttpClient:
             return {"text": response.text}
 
     def _refused(self, response: httpx.Response, body: bytes) -> ServerFault:
-        fault = refused(str(response.url), response.status_code, body, response.headers)
+        return self._secretless(refused(str(response.url), response.status_code, body, response.headers))
+
+    def _secretless(self, fault: ServerFault) -> ServerFault:
         fault.problem = self._struck(fault.problem)
         return fault
 

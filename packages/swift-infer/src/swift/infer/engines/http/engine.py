@@ -149,11 +149,20 @@ class HttpEngine:
 
 
 def fitting(request: GenerationRequest, facts: EngineFacts) -> GenerationRequest:
-    """A request whose answer may be no longer than the context has room for: it ends there, with "length"."""
+    """A request whose answer may be no longer than the context has room for: it ends there, with "length".
+
+    Raises:
+        Unsupported: it has room for none.
+    """
     if facts.max_length is None or facts.reads != "ids":
         return request
-    room = facts.max_length - len(request.prompt_ids)
-    if room < 1 or request.sampling.max_tokens <= room:  # too long a prompt is the server's to refuse
+    count = len(request.prompt_ids)
+    room = facts.max_length - count
+    if room < 1:
+        raise Unsupported(
+            f"the prompt has {count} tokens, the model's context {facts.max_length}; shorten the prompt"
+        )
+    if request.sampling.max_tokens <= room:
         return request
     return replace(request, sampling=replace(request.sampling, max_tokens=room))
 

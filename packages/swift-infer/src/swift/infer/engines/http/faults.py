@@ -62,14 +62,9 @@ def refused(url: str, status: int, body: bytes, headers: httpx.Headers) -> Serve
             f"{url} answers {status} and sends us to {headers.get('location', 'another place')!r}",
             "set infer.base_url to the place itself",
         )
-    remedy = _REMEDIES.get(status, "")
-    if status in REFUSED and _CONTEXT.search(said):
-        remedy = "shorten the prompt or lower max_tokens"
-    if remedy in said:  # a server like ours has said it
-        remedy = ""
     return ServerFault(
         f"{url} answers {status}: {said}",
-        remedy,
+        _remedy(status, said),
         passing=status in PASSING,
         refused=status in REFUSED,
         wait=_seconds(headers.get("retry-after")),
@@ -86,6 +81,15 @@ def broken(url: str, error: httpx.HTTPError) -> ServerFault:
     if isinstance(error, httpx.TimeoutException):
         return ServerFault(f"{url} was silent for too long ({type(error).__name__})", "raise infer.timeout")
     return ServerFault(f"the connection to {url} broke: {what}", "send the request again", passing=True)
+
+
+def failed(url: str, event: dict[str, Any]) -> ServerFault:
+    """An event that says, in the middle of a stream, why the answer ends."""
+    error, said = event.get("error"), message_of(event)
+    status = error.get("code") if isinstance(error, dict) else None
+    if isinstance(status, int) and status in REFUSED:
+        return ServerFault(f"{url} answers {status}: {said}", _remedy(status, said), refused=True)
+    return ServerFault(f"{url} failed: {said}")
 
 
 def garbled(url: str, data: str) -> ServerFault:
@@ -115,6 +119,14 @@ def shortened(text: str) -> str:
     """One line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "..."
+
+
+def _remedy(status: int, said: str) -> str:
+    """What to do about a refusal; nothing where the server, one like ours, has said it."""
+    remedy = _REMEDIES.get(status, "")
+    if status in REFUSED and _CONTEXT.search(said):
+        remedy = "shorten the prompt or lower max_tokens"
+    return "" if remedy in said else remedy
 
 
 def _seconds(retry_after: str | None) -> float | None:

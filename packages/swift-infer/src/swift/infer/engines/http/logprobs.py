@@ -12,7 +12,7 @@ TOKEN_ID = "token_id:"  # how vLLM writes a token where ids are asked for (retur
 def pairs(
     chosen: Any, tops: Any, count: int, asked: int
 ) -> tuple[tuple[float, ...], tuple[dict[int, float], ...] | None]:
-    """Log-probabilities from lists of (value, token id, ...), as SGLang and LMDeploy write them.
+    """Log-probabilities from rows of (value, token id, ...), as far as they are asked for.
 
     Raises:
         ServerFault: not one for each token.
@@ -25,14 +25,14 @@ def pairs(
     return values, tuple(likeliest({int(one[1]): float(one[0]) for one in top}, asked) for top in tops)
 
 
-def by_id(top: dict[str, float]) -> dict[int, float]:
-    """{"token_id:7": -0.1} as {7: -0.1}.
+def token_id(token: str) -> int:
+    """7 of "token_id:7".
 
     Raises:
         ServerFault: a token that is not written by its id.
     """
     try:
-        return {int(token.removeprefix(TOKEN_ID)): value for token, value in top.items()}
+        return int(token.removeprefix(TOKEN_ID))
     except ValueError as error:
         raise ServerFault("the server writes tokens of log-probabilities as text, not as ids") from error
 

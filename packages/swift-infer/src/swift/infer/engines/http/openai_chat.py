@@ -62,8 +62,6 @@ class ChatDialect:
             body["tools"] = list(request.tools)
             if request.tool_choice is not None:
                 body["tool_choice"] = request.tool_choice
-            if request.tool_choice is not None:
-                body["tool_choice"] = request.tool_choice
         return "/chat/completions", body
 
     def reader(self, request: GenerationRequest) -> ChatReader:

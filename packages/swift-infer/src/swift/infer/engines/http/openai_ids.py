@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from swift.core.types import GenerationRequest, TokenDelta
-from swift.infer.engines.http.dialect import FINISH, Reader, Unsupported
+from swift.core.types import GenerationRequest
+from swift.infer.engines.http.dialect import Unsupported
 from swift.infer.engines.http.faults import ServerFault
-from swift.infer.engines.http.logprobs import by_id, likeliest
+from swift.infer.engines.http.logprobs import token_id
 from swift.infer.engines.http.openai_chat import constrained, drawn, extras
+from swift.infer.engines.http.pieces import Piece, PieceReader
 
 
 @dataclass(frozen=True)
@@ -48,51 +49,30 @@ class IdsDialect:
             body |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
         return "/completions", body
 
-    def reader(self, request: GenerationRequest) -> IdsReader:
-        """Reads text_completion objects."""
-        return IdsReader(request)
+    def reader(self, request: GenerationRequest) -> PieceReader:
+        """Reads piece()s; the server cuts stop strings out itself."""
+        return PieceReader(request, piece, cuts=False)
 
 
-class IdsReader(Reader):
-    """What an answer has become so far."""
+def piece(event: dict[str, Any]) -> Piece:
+    """A text_completion object.
 
-    def __init__(self, request: GenerationRequest) -> None:
-        self._id, self._asked = request.request_id, request.sampling.logprobs
-        self._finish: str | None = None
-
-    def read(self, event: dict[str, Any]) -> TokenDelta | None:
-        """Tokens, text and log-probabilities of one piece.
-
-        Raises:
-            ServerFault: a piece without the token ids or log-probabilities that were asked for.
-        """
-        if not event.get("choices"):
-            return None
-        choice = event["choices"][0]
-        self._finish = choice.get("finish_reason") or self._finish
-        ids, text = choice.get("token_ids"), choice.get("text") or ""
-        if text and ids is None:
-            raise ServerFault("the server gives no token ids", "set infer.sends=chat")
-        if not ids and not text:
-            return None
-        logprobs, tops = self._logprobs(choice.get("logprobs"), len(ids or ()))
-        return TokenDelta(self._id, tuple(ids or ()), text, logprobs, tops)
-
-    def end(self) -> TokenDelta | None:
-        """Why the answer ended."""
-        if self._finish is None:
-            return None
-        return TokenDelta(self._id, finish_reason=FINISH.get(self._finish, "stop"))
-
-    def _logprobs(
-        self, told: dict[str, Any] | None, count: int
-    ) -> tuple[tuple[float, ...] | None, tuple[dict[int, float], ...] | None]:
-        if self._asked is None:
-            return None, None
-        values = tuple((told or {}).get("token_logprobs") or ())
-        if len(values) != count:
-            raise ServerFault(f"the server gives {len(values)} log-probabilities for {count} tokens")
-        if not self._asked:
-            return values, None
-        tops = (told or {}).get("top_logprobs") or ()
-        return values, tuple(likeliest(by_id(top or {}), self._asked) for top in tops)
+    Raises:
+        ServerFault: one with text and without its token ids.
+    """
+    if not event.get("choices"):
+        return Piece()
+    choice = event["choices"][0]
+    ids, text, told = choice.get("token_ids"), choice.get("text") or "", choice.get("logprobs") or {}
+    if text and ids is None:
+        raise ServerFault("the server gives no token ids", "set infer.sends=chat")
+    return Piece(
+        ids=tuple(ids or ()),
+        text=text,
+        finish=choice.get("finish_reason"),
+        logprobs=[(value,) for value in told.get("token_logprobs") or ()],
+        tops=[
+            [(value, token_id(token)) for token, value in (top or {}).items()]
+            for top in told.get("top_logprobs") or ()
+        ],
+    )

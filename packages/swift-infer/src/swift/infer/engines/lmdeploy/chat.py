@@ -7,15 +7,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from swift.core.types import Constraint, GenerationRequest, SamplingParams, TokenDelta
+from swift.core.types import Constraint, GenerationRequest, SamplingParams
 from swift.infer.engines.http.choices import choice_regex
-from swift.infer.engines.http.dialect import FINISH, Reader, Unsupported, refuse
-from swift.infer.engines.http.logprobs import pairs
+from swift.infer.engines.http.dialect import Unsupported, refuse
 from swift.infer.engines.http.openai_chat import with_images
-from swift.infer.engines.http.stop_strings import StopStrings
+from swift.infer.engines.http.pieces import Piece, PieceReader
 
 CONSTRAINTS = frozenset({"json_schema", "json_object", "regex", "choice"})
 NEVER = ("frequency_penalty", "presence_penalty")
@@ -28,9 +28,11 @@ class LmdeployDialect:
 
     Attributes:
         model: what is asked for where a request names no adapter.
+        served: the server's name of an adapter.
     """
 
     model: str
+    served: Callable[[str], str] = str
 
     def written(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
         """A chat or generate request.
@@ -43,9 +45,9 @@ class LmdeployDialect:
             return "/generate", self._generate(request)
         return "/v1/chat/completions", self._chat(request)
 
-    def reader(self, request: GenerationRequest) -> LmdeployReader:
-        """Reads the pieces of both paths."""
-        return LmdeployReader(request)
+    def reader(self, request: GenerationRequest) -> PieceReader:
+        """Reads piece()s."""
+        return PieceReader(request, piece)
 
     def _generate(self, request: GenerationRequest) -> dict[str, Any]:
         why = (
@@ -68,7 +70,7 @@ class LmdeployDialect:
     def _chat(self, request: GenerationRequest) -> dict[str, Any]:
         sampling = request.sampling
         body: dict[str, Any] = {
-            "model": request.adapter or self.model,
+            "model": self.model if request.adapter is None else self.served(request.adapter),
             "messages": [],
             "input_ids": list(request.prompt_ids),
             "max_completion_tokens": sampling.max_tokens,
@@ -93,66 +95,34 @@ def by_generate(request: GenerationRequest) -> bool:
     return bool(request.sampling.logprobs) or bool(request.sampling.stop_token_ids)
 
 
-class LmdeployReader(Reader):
-    """What an answer has become so far."""
+def piece(event: dict[str, Any]) -> Piece:
+    """What either path says.
 
-    def __init__(self, request: GenerationRequest) -> None:
-        self._id, self._asked = request.request_id, request.sampling.logprobs
-        self._stops = StopStrings(request.sampling.stop)
-        self._finish: str | None = None
-
-    def read(self, event: dict[str, Any]) -> TokenDelta | None:
-        """Tokens, text and log-probabilities of one piece.
-
-        Raises:
-            ServerFault: log-probabilities are missing.
-        """
-        piece = _piece(event)
-        self._finish = piece.finish or self._finish
-        # the token that ends an answer is given with its text, which is no part of the answer
-        shown = "" if piece.finish == "stop" and piece.ids else piece.text
-        text = self._stops.push(shown)
-        self.done = self._stops.found
-        if not piece.ids and not text:
-            return None
-        values, tops = (None, None) if self._asked is None else self._logprobs(piece)
-        return TokenDelta(self._id, piece.ids, text, values, tops)
-
-    def end(self) -> TokenDelta | None:
-        """Why the answer ended, and text that was held back."""
-        if self._stops.found:
-            return TokenDelta(self._id, finish_reason="stop")
-        if self._finish is None:
-            return None
-        return TokenDelta(self._id, text=self._stops.rest(), finish_reason=FINISH.get(self._finish, "stop"))
-
-    def _logprobs(
-        self, piece: _Piece
-    ) -> tuple[tuple[float, ...] | None, tuple[dict[int, float], ...] | None]:
-        return pairs(piece.logprobs, piece.tops, len(piece.ids), self._asked or 0)
+    The token that ends an answer is given with its text, which is no part of the answer.
+    """
+    told = _generated(event) if "meta_info" in event else _chatted(event)
+    return replace(told, text="") if told.finish == "stop" and told.ids else told
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """What the two paths say in two ways."""
+def _generated(event: dict[str, Any]) -> Piece:
+    meta = event["meta_info"]
+    return Piece(
+        ids=tuple(event.get("output_ids") or ()),
+        text=event.get("text") or "",
+        finish=(meta.get("finish_reason") or {}).get("type"),
+        logprobs=meta.get("output_token_logprobs"),
+        tops=meta.get("output_top_logprobs"),
+    )
 
-    ids: tuple[int, ...]
-    text: str
-    finish: str | None
-    logprobs: Any
-    tops: Any
 
-
-def _piece(event: dict[str, Any]) -> _Piece:
-    if "meta_info" in event:
-        meta = event["meta_info"]
-        finish = (meta.get("finish_reason") or {}).get("type")
-        ids, text = tuple(event.get("output_ids") or ()), event.get("text") or ""
-        return _Piece(ids, text, finish, meta.get("output_token_logprobs"), meta.get("output_top_logprobs"))
+def _chatted(event: dict[str, Any]) -> Piece:
     choice = (event.get("choices") or [{}])[0]
-    text = (choice.get("delta") or {}).get("content") or ""
-    ids = tuple(choice.get("output_ids") or ())
-    return _Piece(ids, text, choice.get("finish_reason"), choice.get("output_token_logprobs"), None)
+    return Piece(
+        ids=tuple(choice.get("output_ids") or ()),
+        text=(choice.get("delta") or {}).get("content") or "",
+        finish=choice.get("finish_reason"),
+        logprobs=choice.get("output_token_logprobs"),
+    )
 
 
 def common(sampling: SamplingParams) -> dict[str, Any]:

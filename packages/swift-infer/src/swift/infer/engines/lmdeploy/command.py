@@ -5,11 +5,13 @@ Only that backend has adapters, log-probabilities of the model itself and biases
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from swift.core.engines import EngineSource
 from swift.core.errors import EngineError
 from swift.infer.engines.lmdeploy.config import LmdeployEngineConfig
+from swift.infer.engines.process.adapters import OfferedAdapter
 from swift.infer.engines.process.words import option
 
 MODULE = "lmdeploy"
@@ -17,13 +19,14 @@ MODEL = "model"  # its name on the server, which only we ask
 DTYPES = ("auto", "float16", "bfloat16")
 
 
-def command(source: EngineSource, config: LmdeployEngineConfig, python: Path, port: int) -> list[str]:
-    """The command line.
-
-    Raises:
-        EngineError: a device, type or name that LMDeploy does not have.
-    """
-    check(source)
+def command(
+    source: EngineSource,
+    config: LmdeployEngineConfig,
+    python: Path,
+    port: int,
+    adapters: Iterable[OfferedAdapter] = (),
+) -> list[str]:
+    """The command line, for a source that has passed check()."""
     words = [str(python), "-m", MODULE, "serve", "api_server", source.model, "--model-name", MODEL]
     words += ["--server-name", "127.0.0.1", "--server-port", str(port), "--backend", "pytorch"]
     words += ["--dtype", source.dtype, "--tp", str(config.tensor_parallel_size)]
@@ -35,8 +38,8 @@ def command(source: EngineSource, config: LmdeployEngineConfig, python: Path, po
     words += option("--cache-max-entry-count", config.gpu_memory_utilization)
     words += option("--revision", source.revision)
     words += ["--trust-remote-code"] if source.trust_remote_code else []
-    if source.adapters:
-        words += ["--adapters", *(f"{name}={path.absolute()}" for name, path in source.adapters.items())]
+    paths = [f"{adapter.served}={adapter.folder}" for adapter in adapters]
+    words += ["--adapters", *paths] if paths else []
     return [*words, *config.extra_args]
 
 
@@ -50,6 +53,3 @@ def check(source: EngineSource) -> None:
         raise EngineError(
             f"LMDeploy cannot compute in {source.dtype}", f"set train.dtype to one of {', '.join(DTYPES)}"
         )
-    taken = sorted(name for name in source.adapters if "=" in name or name == MODEL)
-    if taken:
-        raise EngineError(f"LMDeploy cannot call an adapter {taken[0]!r}", "give it another name")

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from swift.core.engines import EngineSource
+from swift.core.models.hub import locate
 from swift.core.types import EngineFacts
-from swift.infer.adapter_base import architecture, check_base
+from swift.infer.engines.lmdeploy.adapter import rewrite
 from swift.infer.engines.lmdeploy.chat import CONSTRAINTS, LmdeployDialect
 from swift.infer.engines.lmdeploy.command import MODEL, check, command
 from swift.infer.engines.lmdeploy.config import LmdeployEngineConfig
-from swift.infer.engines.process.engine import ManagedEngine
+from swift.infer.engines.process.adapters import OfferedAdapter, OfferedAdapters
+from swift.infer.engines.process.launch import launch_of
+from swift.infer.engines.process.model_folder import takes_images
+from swift.infer.engines.process.relaunched import RelaunchedEngine
 from swift.infer.engines.process.server import Launch
 from swift.infer.environments.place import interpreter_for
 
 
-class LmdeployEngine(ManagedEngine):
-    """LMDeploy behind HTTP, with token ids in and out; adapters are those it was started with.
+class LmdeployEngine(RelaunchedEngine):
+    """LMDeploy behind HTTP, with token ids in and out.
+
+    Its adapters are words of its command line, and it takes weights from other processes through the GPU's
+    memory alone, so that both cost a restart.
 
     Args:
         source: weights and adapters.
@@ -26,7 +33,8 @@ class LmdeployEngine(ManagedEngine):
         config: keys of LMDeploy.
 
     Raises:
-        EngineError: no interpreter has LMDeploy, or the server did not become ready.
+        EngineError: no interpreter has LMDeploy, it cannot serve an adapter, or did not become ready.
+        ModelError: no such model, or an adapter of another one.
     """
 
     def __init__(
@@ -34,32 +42,18 @@ class LmdeployEngine(ManagedEngine):
     ) -> None:
         config = config or LmdeployEngineConfig()
         check(source)
-        for folder in source.adapters.values():
-            check_base(folder, architecture(source.model), source.model)
         python = interpreter_for("lmdeploy", config.python)
+        folder = str(locate(source.model, revision=source.revision))
 
-        def launch(port: int) -> Launch:
-            return Launch(
-                name="lmdeploy",
-                command=command(source, config, python, port),
-                health=f"http://127.0.0.1:{port}/health",
-                log=Path(config.server_log) if config.server_log else None,
-                start_timeout=config.start_timeout,
-            )
+        def launch(port: int, model: str, adapters: Iterable[OfferedAdapter]) -> Launch:
+            here = replace(source, model=model, revision=None)
+            return launch_of("lmdeploy", config, port, command(here, config, python, port, adapters))
 
         facts = EngineFacts(
             max_length=config.max_length or source.max_length,
-            images=takes_images(source.model),
+            images=takes_images(folder),
             constraints=CONSTRAINTS,
-            adapters=tuple(sorted(source.adapters)),
         )
-        super().__init__(launch, "", LmdeployDialect(MODEL), facts, timeout=config.timeout)
-
-
-def takes_images(model: str) -> bool:
-    """Whether a model folder's config.json describes a vision tower; False for what is no folder."""
-    try:
-        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return "vision_config" in config
+        adapters = OfferedAdapters(source.adapters, folder, rewrite)
+        dialect = LmdeployDialect(MODEL, adapters.served)
+        super().__init__(launch, folder, adapters, "", dialect, facts, timeout=config.timeout)

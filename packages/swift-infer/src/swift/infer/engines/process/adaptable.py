@@ -41,14 +41,20 @@ class AdaptableEngine(ManagedEngine):
         facts: EngineFacts,
         *,
         timeout: float = 300.0,
+        secret: str = "",
     ) -> None:
         self._adapters, self._prefix = adapters, prefix
         self._changing = threading.Lock()
         try:
             super().__init__(
-                lambda port: launch(port, adapters.loadings()), api, dialect, facts, timeout=timeout
+                lambda port: launch(port, adapters.loadings()),
+                api,
+                dialect,
+                facts,
+                timeout=timeout,
+                secret=secret,
             )
-        except BaseException:
+        except BaseException:  # an interrupt too: the copies would stay behind
             adapters.close()
             raise
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,21 +55,51 @@ class OfferedAdapters:
     Args:
         adapters: name -> folder.
         model: what the server serves; adapters of another one are refused.
+        rewrite: makes an adapter's copy what the server reads, by name and folder; raises EngineError for one
+            that it cannot serve.
+
+    Attributes:
+        beside_base: what requests without an adapter are sent to; None: the model itself.
+
+    Raises:
+        EngineError, ModelError: as prepared(); nothing is left behind.
     """
 
-    def __init__(self, adapters: Mapping[str, Path], model: str = "") -> None:
+    def __init__(
+        self,
+        adapters: Mapping[str, Path],
+        model: str = "",
+        rewrite: Callable[[str, Path], None] | None = None,
+    ) -> None:
+        self._rewrite = rewrite
         self._model, self._architecture = model, architecture(model) if model else {}
         self._numbers = itertools.count(1)
         self._copies = Path(tempfile.mkdtemp(prefix="swift-adapters-"))
-        self._offered = {name: self.prepared(name, folder) for name, folder in adapters.items()}
+        self._offered: dict[str, OfferedAdapter] = {}
+        self.beside_base: OfferedAdapter | None = None
+        try:
+            for name, folder in adapters.items():
+                self.offer(self.prepared(name, folder))
+        except BaseException:  # an interrupt too: the copies would stay behind
+            self.close()
+            raise
 
     def names(self) -> tuple[str, ...]:
         """What requests may ask for."""
         return tuple(sorted(self._offered))
 
+    def offered(self) -> dict[str, OfferedAdapter]:
+        """Each name with what is served under it."""
+        return dict(self._offered)
+
+    def offer_only(self, offered: Mapping[str, OfferedAdapter]) -> None:
+        """Answer to these names and no others from now on."""
+        self._offered = dict(offered)
+
     def loadings(self) -> Iterable[OfferedAdapter]:
         """What the server has to be given when it is started anew."""
-        return tuple(self._offered.values())
+        beside = () if self.beside_base is None else (self.beside_base,)
+        return (*self._offered.values(), *beside)
 
     def served(self, name: str) -> str:
         """The server's name of an adapter; the server refuses one that is not offered."""
@@ -80,13 +110,25 @@ class OfferedAdapters:
         """A loading that is not offered yet.
 
         Raises:
-            EngineError: a folder without LoRA adapter, or a name that a command line cannot carry.
+            EngineError: a folder without LoRA adapter, one that the server cannot serve, or a name that a
+                command line cannot carry.
             ModelError: an adapter of another model.
         """
         if not name or "=" in name or "," in name or any(sign.isspace() for sign in name):
             raise EngineError(f"an adapter cannot be called {name!r}", "leave out spaces, commas and =")
         rank_of(folder)
         check_base(folder, self._architecture, self._model)
+        loading = self.numbered(name, folder)
+        if self._rewrite is not None:
+            try:
+                self._rewrite(name, loading.folder)
+            except EngineError:
+                self.drop(loading)
+                raise
+        return loading
+
+    def numbered(self, name: str, folder: Path) -> OfferedAdapter:
+        """A loading of an adapter that is known to be sound."""
         served = f"{name}-{next(self._numbers)}"
         copy = self._copies / served.replace("/", "_")
         copy.mkdir()

@@ -28,6 +28,7 @@ class ManagedEngine(HttpEngine):
         api: what follows the server's origin in the dialect's URLs.
         dialect, facts: as HttpEngine has them.
         timeout: seconds without a byte after which a request is given up.
+        secret: key that the server asks for.
 
     Raises:
         EngineError: the server did not become ready; the message holds the end of its log.
@@ -41,12 +42,13 @@ class ManagedEngine(HttpEngine):
         facts: EngineFacts,
         *,
         timeout: float = 300.0,
+        secret: str = "",
     ) -> None:
         self._launch = launch
         self._port = free_port()
-        self._origin = f"http://127.0.0.1:{self._port}"
-        self.server = HttpClient(self._origin, Limits(timeout, retries=0))
-        super().__init__(HttpClient(self._origin + api, Limits(timeout, retries=0)), dialect, facts)
+        origin, limits = f"http://127.0.0.1:{self._port}", Limits(timeout, retries=0)
+        self.server = HttpClient(origin, limits, secret)
+        super().__init__(HttpClient(origin + api, limits, secret), dialect, facts)
         self._hung = ""
         self._ended = threading.Event()
         self.process = self._started()
@@ -68,6 +70,8 @@ class ManagedEngine(HttpEngine):
         self.process.stop()
         self.process = self._started()
         self._hung = ""
+        if self._closed:  # by another thread, which found no process to end
+            self.process.stop()
 
     def close(self) -> None:
         """End the server; safe to call twice."""
@@ -80,7 +84,7 @@ class ManagedEngine(HttpEngine):
         process = ServerProcess(self._launch(self._port))
         try:
             process.wait_ready()
-        except BaseException:
+        except BaseException:  # an interrupt too: nobody else knows of the process yet
             process.stop()
             raise
         return process
@@ -90,11 +94,12 @@ class ManagedEngine(HttpEngine):
         missed = 0
         with httpx.Client(trust_env=False, timeout=LOOK * MISSES) as client:
             while not self._ended.wait(LOOK):
-                missed = 0 if answers(client, self.process.launch.health) else missed + 1
+                process = self.process
+                launch = process.launch
+                well = not process.alive() or answers(client, launch.health)  # of a dead one death() tells
+                missed = 0 if well or process is not self.process else missed + 1
                 self._hung = (
-                    f"the {self.process.launch.name} server does not answer at {self.process.launch.health}"
-                    if missed >= MISSES
-                    else ""
+                    f"the {launch.name} server does not answer at {launch.health}" if missed >= MISSES else ""
                 )
 
     def _enter(self, request_id: str) -> None:

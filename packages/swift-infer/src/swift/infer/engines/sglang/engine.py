@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from swift.core.engines import EngineSource
 from swift.core.errors import EngineError
+from swift.core.models.hub import locate
 from swift.core.types import EngineFacts
 from swift.infer.engines.http.faults import ServerFault
 from swift.infer.engines.process.adaptable import AdaptableEngine
 from swift.infer.engines.process.adapters import OfferedAdapter, OfferedAdapters
+from swift.infer.engines.process.launch import launch_of
 from swift.infer.engines.process.server import Launch
 from swift.infer.engines.sglang.command import ENVIRONMENT, command, room_for_adapters, room_for_rank
 from swift.infer.engines.sglang.config import SglangEngineConfig
@@ -34,6 +35,7 @@ class SglangEngine(AdaptableEngine):
 
     Raises:
         EngineError: no interpreter has SGLang, or the server did not become ready.
+        ModelError: no such model, or an adapter of another one.
     """
 
     def __init__(
@@ -43,19 +45,14 @@ class SglangEngine(AdaptableEngine):
         config = config.model_copy(update={"max_loras": room_for_adapters(source, config)})
         rank = room_for_rank(source, config)
         python = interpreter_for("sglang", config.python)
+        self._folder = locate(source.model, revision=source.revision)
 
         def launch(port: int, adapters: Iterable[OfferedAdapter]) -> Launch:
-            return Launch(
-                name="sglang",
-                command=command(source, config, python, port, adapters, rank),
-                health=f"http://127.0.0.1:{port}/health",
-                environment=ENVIRONMENT,
-                log=Path(config.server_log) if config.server_log else None,
-                start_timeout=config.start_timeout,
-            )
+            words = command(source, config, python, port, adapters, rank)
+            return launch_of("sglang", config, port, words, ENVIRONMENT)
 
         facts = EngineFacts(constraints=CONSTRAINTS, loads_adapters=bool(config.max_loras))
-        adapters = OfferedAdapters(source.adapters, source.model)
+        adapters = OfferedAdapters(source.adapters, str(self._folder))
         dialect = GenerateDialect(config.deterministic, adapters.served)
         super().__init__(launch, adapters, "", "", dialect, facts, timeout=config.timeout)
         self._facts = replace(facts, **self._told())
@@ -64,16 +61,15 @@ class SglangEngine(AdaptableEngine):
         """Send weights by parameter name, through a file that the server reads.
 
         Raises:
-            EngineError: None, because nothing is shared; or the server refuses them.
+            EngineError: None, because nothing is shared; weights that are not the model's, or not all; or the
+                server refuses them.
         """
         if weights is None:
             raise EngineError("SGLang shares no tensors with this process", "send the weights by name")
-        from safetensors.torch import save_file
+        from swift.infer.engines.process.weights import stored_shapes, written
 
-        with tempfile.TemporaryDirectory(prefix="swift-weights-") as folder:
-            tensors = {name: value.detach().cpu().contiguous().clone() for name, value in weights}
-            save_file(tensors, Path(folder) / "model.safetensors")
-            body = {"model_path": folder, "load_format": "safetensors"}
+        with written(weights, stored_shapes(self._folder)) as paths:
+            body = {"model_path": str(Path(paths[0]).parent), "load_format": "safetensors"}
             try:
                 self.server.post("/update_weights_from_disk", body)  # 400 where it failed
             except ServerFault as fault:

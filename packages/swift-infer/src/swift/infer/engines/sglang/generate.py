@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from swift.core.types import Constraint, GenerationRequest, SamplingParams, TokenDelta
+from swift.core.types import Constraint, GenerationRequest, SamplingParams
 from swift.infer.engines.http.choices import choice_regex
-from swift.infer.engines.http.dialect import FINISH, Reader, Unsupported, data_url
+from swift.infer.engines.http.dialect import Unsupported, data_url
 from swift.infer.engines.http.faults import ServerFault
-from swift.infer.engines.http.logprobs import pairs
-from swift.infer.engines.http.stop_strings import StopStrings
+from swift.infer.engines.http.pieces import Piece, PieceReader
 
 CONSTRAINTS = frozenset({"json_schema", "json_object", "regex", "choice", "grammar"})
 
@@ -55,52 +54,28 @@ class GenerateDialect:
             body["lora_path"] = self.served(request.adapter)
         return "/generate", body
 
-    def reader(self, request: GenerationRequest) -> GenerateReader:
-        """Reads {"text", "output_ids", "meta_info"}."""
-        return GenerateReader(request)
+    def reader(self, request: GenerationRequest) -> PieceReader:
+        """Reads piece()s."""
+        return PieceReader(request, piece)
 
 
-class GenerateReader(Reader):
-    """What an answer has become so far."""
+def piece(event: dict[str, Any]) -> Piece:
+    """{"text", "output_ids", "meta_info"}.
 
-    def __init__(self, request: GenerationRequest) -> None:
-        self._id, self._asked = request.request_id, request.sampling.logprobs
-        self._stops = StopStrings(request.sampling.stop)
-        self._finish: str | None = None
-
-    def read(self, event: dict[str, Any]) -> TokenDelta | None:
-        """Tokens, text and log-probabilities of one piece.
-
-        Raises:
-            ServerFault: SGLang gave the request up, or log-probabilities are missing.
-        """
-        meta = event.get("meta_info") or {}
-        ended = meta.get("finish_reason")
-        if ended:
-            if ended.get("type") == "abort":
-                raise ServerFault(f"SGLang gave the request up: {ended.get('message') or 'aborted'}")
-            self._finish = ended.get("type")
-        ids = tuple(event.get("output_ids") or ())
-        text = self._stops.push(event.get("text") or "")
-        self.done = self._stops.found
-        if not ids and not text:
-            return None
-        return TokenDelta(self._id, ids, text, *self._logprobs(meta, len(ids)))
-
-    def end(self) -> TokenDelta | None:
-        """Why the answer ended, and text that was held back."""
-        if self._stops.found:
-            return TokenDelta(self._id, finish_reason="stop")
-        if self._finish is None:
-            return None
-        return TokenDelta(self._id, text=self._stops.rest(), finish_reason=FINISH.get(self._finish, "stop"))
-
-    def _logprobs(
-        self, meta: dict[str, Any], count: int
-    ) -> tuple[tuple[float, ...] | None, tuple[dict[int, float], ...] | None]:
-        if self._asked is None:
-            return None, None
-        return pairs(meta.get("output_token_logprobs"), meta.get("output_top_logprobs"), count, self._asked)
+    Raises:
+        ServerFault: SGLang gave the request up.
+    """
+    meta = event.get("meta_info") or {}
+    ended = meta.get("finish_reason") or {}
+    if ended.get("type") == "abort":
+        raise ServerFault(f"SGLang gave the request up: {ended.get('message') or 'aborted'}")
+    return Piece(
+        ids=tuple(event.get("output_ids") or ()),
+        text=event.get("text") or "",
+        finish=ended.get("type"),
+        logprobs=meta.get("output_token_logprobs"),
+        tops=meta.get("output_top_logprobs"),
+    )
 
 
 def parameters(sampling: SamplingParams) -> dict[str, Any]:

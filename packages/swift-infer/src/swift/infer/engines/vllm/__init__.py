@@ -1,6 +1,8 @@
-"""vLLM in this process: its engine core and workers are child processes of ours, our threads feed them.
+"""vLLM in this process (its engine core and workers are child processes of ours), or as a server process.
 
-config: keys; start, arguments, formats: how it starts, and on what; engine: the engine; core, loop: vLLM in
-the thread that its asynchronous parts live in; answer: one request; limits, prompts, sampling, deltas: what
-goes in and out of it; adapters, base_rows: LoRA; weights, worker: new weights while it runs.
+config: keys; sampling, formats, base_rows: of both.
+In this process: start, arguments: how it starts; engine: the engine; core, loop: vLLM in the thread that its
+asynchronous parts live in; answer: one request; limits, prompts, deltas: what goes in and out; adapters.
+As a server: command: how it starts; server: the engine; generate: what goes in and out of it.
+plugin: what vLLM's processes import of ours.
 """

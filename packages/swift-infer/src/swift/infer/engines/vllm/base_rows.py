@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from swift.infer.engines.vllm.weights import Shapes
+from swift.infer.engines.process.weights import Shapes
 
 WEIGHT = ".weight"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, PositiveInt
 
-from swift.infer.engines.process.config import ServerProcessConfig
+from swift.infer.engines.process.config import AdapterRoomConfig, ServerProcessConfig
 
 
-class VllmEngineConfig(ServerProcessConfig):
+class VllmEngineConfig(ServerProcessConfig, AdapterRoomConfig):
     """infer: vLLM."""
 
     server: bool = Field(
@@ -32,17 +32,7 @@ class VllmEngineConfig(ServerProcessConfig):
         description="memory for keys and values, in GiB; default: what gpu_memory_utilization leaves, "
         "4 on CPU",
     )
-    tensor_parallel_size: PositiveInt = Field(default=1, description="devices that share each layer")
     enforce_eager: bool | None = Field(
         default=None,
         description="run without compiled graphs: ready sooner, slower on GPUs; default: only on CPU",
-    )
-    max_loras: int | None = Field(
-        default=None,
-        ge=0,
-        description="adapters that one batch may use, those loaded later included; default: as many as "
-        "infer.adapters names. If there is room for one, roll-outs of a LoRA run send only the adapter",
-    )
-    max_lora_rank: PositiveInt | None = Field(
-        default=None, description="greatest rank of an adapter; default: that of infer.adapters, at least 16"
     )

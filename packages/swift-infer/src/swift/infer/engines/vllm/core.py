@@ -13,8 +13,8 @@ from swift.infer.engines.vllm.loop import LoopThread
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    from swift.infer.engines.process.weights import Shapes
     from swift.infer.engines.vllm.adapters import Adapters, Loaded
-    from swift.infer.engines.vllm.weights import Shapes
 
 SHUTDOWN_SECONDS = 5.0
 
@@ -114,5 +114,5 @@ class Core:
             self.loop.call(work)
         except SwiftError:
             raise
-        except Exception as error:
+        except Exception as error:  # of no narrower class: see above
             raise EngineError(f"vLLM {failed}: {in_one_line(error)}", remedy) from error

@@ -49,7 +49,7 @@ def build_vllm(source: EngineSource, tokenizer: Any, config: VllmEngineConfig | 
     try:
         for name, folder in source.adapters.items():
             engine.load_adapter(name, folder)
-    except BaseException:
+    except BaseException:  # an interrupt too: vLLM's processes would live on
         engine.close()
         raise
     return engine
@@ -82,7 +82,7 @@ class VllmEngine(Engine):
         self._closed = False
         try:
             core.settle_base(self._adapters)
-        except BaseException:
+        except BaseException:  # an interrupt too: vLLM's processes would live on
             self.close()
             raise
 
@@ -155,7 +155,7 @@ class VllmEngine(Engine):
             return
         if self._core.quantised:
             raise EngineError("vLLM cannot replace quantised weights", "start it on the plain ones")
-        from swift.infer.engines.vllm.weights import written
+        from swift.infer.engines.process.weights import written
 
         self._check_alive()
         with written(weights, self._core.shapes) as paths:
@@ -233,7 +233,7 @@ class VllmEngine(Engine):
                     sink(delta)
         except EngineError as error:
             last = failure(request.request_id, f"{error.problem}; {error.remedy}")
-        except Exception as error:
+        except Exception as error:  # raised again below; whoever asked has to learn of it too
             last = failure(request.request_id, f"vLLM failed: {in_one_line(error)}")
             raise
         finally:

