@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import openai
 import pytest
-import torch
 from openai import OpenAI
 
-from swift.core.config.schema import InferConfig, ModelConfig
 from swift.core.errors import EngineError
-from swift.core.models.load import load_model, load_tokenizer
-from swift.core.types import EngineHealth, GenerationRequest, SamplingParams, TokenDelta
-from swift.infer.engines.transformers.engine import TransformersEngine
-from swift.infer.server.app import create_app
+from swift.core.types import GenerationRequest, SamplingParams
 from swift.infer.server.prompting import chat_prompt
-from swift.infer.server.run import Server, address, listen
+from swift.infer.server.run import listen
 from swift.infer.server.schema import ChatRequest
 from swift.infer.server.served import ServedModel
 
@@ -30,25 +24,14 @@ HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 
 
 @pytest.fixture(scope="module")
-def served() -> ServedModel:
-    config = ModelConfig.model_validate({"model_id": "tiny/qwen3"})
-    model = load_model(config, dtype=torch.float32, device="cpu")
-    tokenizer = load_tokenizer(config)
-    engine = TransformersEngine(model, tokenizer, max_length=512)
-    defaults = InferConfig.model_validate({"max_new_tokens": 16})
-    return ServedModel("tiny", engine, tokenizer, max_length=512, defaults=defaults)
+def served(serve_tiny: Any) -> Any:
+    return serve_tiny(512)
 
 
 @pytest.fixture(scope="module")
-def url(served: ServedModel) -> Iterator[str]:
-    listener = listen("127.0.0.1", 0)
-    server = Server(create_app(served), listener)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield address(listener)
-    server.should_exit = True
-    thread.join(timeout=30)
-    assert not thread.is_alive()
+def url(served: ServedModel, on_socket: Any) -> Iterator[str]:
+    with on_socket(served) as running:
+        yield running.url
     assert not served.engine.health().ready  # closed with the server
 
 
@@ -246,48 +229,3 @@ def test_a_port_in_use_is_named() -> None:
         port = listener.getsockname()[1]
         with pytest.raises(EngineError, match=rf"(?s)port {port}.*in use.*infer\.port"):
             listen("127.0.0.1", port)
-
-
-class Scripted:
-    """An engine that says a fixed text, a few characters a time."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[TokenDelta]:
-        for at in range(0, len(self.text), 3):
-            yield TokenDelta(request.request_id, (at,), self.text[at : at + 3])
-        yield TokenDelta(request.request_id, finish_reason="stop")
-
-    def health(self) -> EngineHealth:
-        return EngineHealth(ready=True, running=0, waiting=0)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-@pytest.mark.parametrize("stream", [True, False])
-def test_tool_calls_through_the_client(served: ServedModel, stream: bool) -> None:
-    calls = (
-        '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>\n<tool_call>{"name": "g"}</tool_call>'
-    )
-    model = ServedModel("tools", Scripted(f"Two:\n{calls}"), served.tokenizer)  # type: ignore[arg-type]
-    listener = listen("127.0.0.1", 0)
-    server = Server(create_app(model), listener)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    tools: Any = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in "fg"]
-    try:
-        with OpenAI(base_url=address(listener) + "/v1", api_key="none", max_retries=0) as client:
-            arguments: dict[str, Any] = {"model": "tools", "messages": HELLO, "tools": tools}
-            if stream:
-                with client.chat.completions.stream(**arguments) as events:
-                    choice = events.get_final_completion().choices[0]
-            else:
-                choice = client.chat.completions.create(**arguments).choices[0]
-    finally:
-        server.should_exit = True
-        thread.join(timeout=30)
-    assert choice.finish_reason == "tool_calls" and (choice.message.content or "").strip() == "Two:"
-    made = [one.function for one in choice.message.tool_calls or ()]
-    assert [(one.name, json.loads(one.arguments)) for one in made] == [("f", {"a": 1}), ("g", {})]

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import torch
 from openai import OpenAI
 
-from swift.core.config.schema import InferConfig, ModelConfig, ServerConfig
-from swift.core.models.load import load_model, load_tokenizer
 from swift.core.types import EngineFacts, EngineHealth, GenerationRequest, TokenDelta
 from swift.infer.constraints import KINDS
-from swift.infer.engines.transformers.engine import TransformersEngine
-from swift.infer.server.app import create_app
-from swift.infer.server.gateway.gateway import Gateway
-from swift.infer.server.run import Server, address, listen
 from swift.infer.server.served import ServedModel
 
 Serve = Callable[[ServedModel], AbstractContextManager[OpenAI]]
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Iterator[ServedModel]:
+def tiny(serve_tiny: Any) -> Iterator[ServedModel]:
     """The embedded engine over tiny/qwen3."""
-    config = ModelConfig.model_validate({"model_id": "tiny/qwen3"})
-    model = load_model(config, dtype=torch.float32, device="cpu")
-    tokenizer = load_tokenizer(config)
-    engine = TransformersEngine(model, tokenizer, max_length=1024)
-    defaults = InferConfig.model_validate({"max_new_tokens": 16})
-    yield ServedModel("tiny", engine, tokenizer, max_length=1024, defaults=defaults)
-    engine.close()
+    served: ServedModel = serve_tiny(1024)
+    yield served
+    served.engine.close()
 
 
 @dataclass
@@ -78,32 +66,23 @@ def scripted(tiny: ServedModel) -> Callable[..., tuple[ServedModel, Scripted]]:
     return make
 
 
-@contextlib.contextmanager
-def serving(served: ServedModel, **config: Any) -> Iterator[OpenAI]:
-    """A client of a server of its own."""
-    listener = listen("127.0.0.1", 0)
-    gateway = Gateway(ServerConfig.model_validate(config))
-    server = Server(create_app(served, gateway), listener, gateway)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        url = address(listener) + "/v1"
-        with OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(timeout=30)
-        assert not thread.is_alive()
-
-
 @pytest.fixture(scope="session")
-def serve() -> Serve:
-    """serving(), for tests that need a server of their own."""
+def serve(on_socket: Any) -> Serve:
+    """serve(served): a client of a server of its own."""
+
+    @contextlib.contextmanager
+    def serving(served: ServedModel) -> Iterator[OpenAI]:
+        with (
+            on_socket(served) as running,
+            OpenAI(base_url=running.url + "/v1", api_key="none", max_retries=0, timeout=60) as client,
+        ):
+            yield client
+
     return serving
 
 
 @pytest.fixture(scope="session")
-def client(tiny: ServedModel) -> Iterator[OpenAI]:
+def client(tiny: ServedModel, serve: Serve) -> Iterator[OpenAI]:
     """A client of the small model."""
-    with serving(tiny) as client:
+    with serve(tiny) as client:
         yield client

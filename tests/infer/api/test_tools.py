@@ -179,3 +179,25 @@ def test_what_cannot_be_enforced_is_refused() -> None:
     odd = {"type": "function", "function": {"name": "odd", "parameters": {"type": "object", "not": {}}}}
     with pytest.raises(DataError, match="not"):
         calls_constraint(build_agent_format("hermes"), [odd], several=True)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_tool_calls_through_the_official_client(scripted: Any, serve: Any, stream: bool) -> None:
+    calls = (
+        '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>\n<tool_call>{"name": "g"}</tool_call>'
+    )
+    served, _ = scripted(f"Two:\n{calls}")
+    arguments: dict[str, Any] = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "hello"}],
+        "tools": [{"type": "function", "function": {"name": name, "parameters": {}}} for name in "fg"],
+    }
+    with serve(served) as client:
+        if stream:
+            with client.chat.completions.stream(**arguments) as events:
+                choice = events.get_final_completion().choices[0]
+        else:
+            choice = client.chat.completions.create(**arguments).choices[0]
+    assert choice.finish_reason == "tool_calls" and (choice.message.content or "").strip() == "Two:"
+    made = [one.function for one in choice.message.tool_calls or ()]
+    assert [(one.name, json.loads(one.arguments)) for one in made] == [("f", {"a": 1}), ("g", {})]

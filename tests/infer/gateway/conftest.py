@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -19,9 +18,7 @@ import pytest
 from swift.core.config.schema import InferConfig, ModelConfig, ServerConfig
 from swift.core.models.load import load_tokenizer
 from swift.core.types import EngineHealth, GenerationRequest, TokenDelta
-from swift.infer.server.app import create_app
 from swift.infer.server.gateway.gateway import Gateway
-from swift.infer.server.run import Server, address, listen
 from swift.infer.server.served import ServedModel
 
 CHILD = """
@@ -109,33 +106,7 @@ class ChildEngine:
                     known[0].call_soon_threadsafe(known[1].put_nowait, left)
 
 
-@dataclass
-class Running:
-    """A server that answers."""
-
-    url: str
-    engine: Any
-    gateway: Gateway
-    server: Server
-    thread: threading.Thread
-    served: ServedModel
-
-    @property
-    def port(self) -> int:
-        """Its port."""
-        return int(self.url.rpartition(":")[2])
-
-    def body(self, tokens: int = 4, **extra: Any) -> dict[str, Any]:
-        """A chat request."""
-        return {
-            "model": "tiny",
-            "messages": [{"role": "user", "content": "hello"}],
-            "max_tokens": tokens,
-            **extra,
-        }
-
-
-RunServer = Callable[..., AbstractContextManager[Running]]
+RunServer = Callable[..., AbstractContextManager[Any]]
 
 
 @pytest.fixture(scope="session")
@@ -149,26 +120,17 @@ def child_engine() -> type[ChildEngine]:
 
 
 @pytest.fixture
-def run_server(tokenizer: Any) -> RunServer:
+def run_server(tokenizer: Any, on_socket: Any) -> RunServer:
     """A context manager: run_server(engine=None, delay=0.02, **keys of the gateway)."""
 
     @contextlib.contextmanager
-    def run(engine: Any = None, delay: float = 0.02, gateway: Any = None, **keys: Any) -> Iterator[Running]:
+    def run(engine: Any = None, delay: float = 0.02, gateway: Any = None, **keys: Any) -> Iterator[Any]:
         engine = engine or ChildEngine(delay)
         gateway = gateway or Gateway(ServerConfig.model_validate({"drain_timeout": 1.0, **keys}))
         defaults = InferConfig.model_validate({"max_new_tokens": 16})
         served = ServedModel("tiny", engine, tokenizer, max_length=4096, defaults=defaults)
-        listener = listen("127.0.0.1", 0)
-        server = Server(create_app(served, gateway), listener, gateway)
-        url = address(listener)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield Running(url, engine, gateway, server, thread, served)
-        finally:
-            server.should_exit = True
-            thread.join(timeout=30)
-            assert not thread.is_alive()
+        with on_socket(served, gateway) as running:
+            yield running
 
     return run
 

@@ -41,6 +41,7 @@ def test_no_window_gives_more_than_it_may(per_minute: int, steps: list[tuple[flo
         if bucket.wait(units) == 0:
             bucket.take(units)
             taken.append((clock.now, units))
+    assert bool(taken) == any(units <= per_minute for _, units in steps)  # a full one gives what it can hold
     for begin, (start, _) in enumerate(taken):
         total = 0
         for now, units in taken[begin:]:

@@ -200,6 +200,9 @@ def test_metrics(run_server: Any) -> None:
         text = httpx.get(on.url + "/metrics").text
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert values[f'swift_requests_total{{model="tiny",route="{CHAT}",status="200"}}'] == "3.0"
+    assert (
+        values[f'swift_requests_total{{model="",route="{CHAT}",status="429"}}'] == "1.0"
+    )  # refused before it
     assert values['swift_completion_tokens_total{model="tiny"}'] == "15.0"
     assert values['swift_inter_token_seconds_count{model="tiny"}'] == "12.0"
     assert values['swift_time_to_first_token_seconds_count{model="tiny"}'] == "3.0"
@@ -214,6 +217,7 @@ def test_unknown_paths_and_models_add_no_metrics(run_server: Any) -> None:
             httpx.post(on.url + CHAT, json={**on.body(), "model": f"model-{number}"})
         text = httpx.get(on.url + "/metrics").text
     assert "/nothing" not in text and "model-" not in text
+    assert 'route="unknown"' in text
 
 
 def test_several_answers_take_several_places(run_server: Any) -> None:

@@ -162,6 +162,25 @@ def test_adapters_are_loaded_again(child_engine: Any, eventually: Any, tmp_path:
     assert not engine.health().ready and build.made[1].process.poll() is not None
 
 
+def test_one_that_cannot_have_its_adapters_is_closed(child_engine: Any, eventually: Any) -> None:
+    class Strange(child_engine):  # type: ignore[misc]
+        """Fails at an adapter in a way that nobody reckons with, unless it is the first one or the third."""
+
+        def load_adapter(self, name: str, folder: Path) -> None:
+            if len(build.made) == 2:
+                raise MemoryError("no room for the factors")
+
+    build = Builder(Strange)
+    engine = SupervisedEngine(build(), build, QUICK)
+    try:
+        engine.load_adapter("a", Path("/a"))
+        build.made[0].process.kill()
+        eventually(lambda: len(build.made) == 3 and engine.health().ready)
+        assert build.made[1].process.poll() is not None and engine.living() is build.made[2]
+    finally:
+        engine.close()
+
+
 def test_a_dead_engine_is_let_go_before_the_next_is_built(child_engine: Any, eventually: Any) -> None:
     alive: list[bool] = []
 

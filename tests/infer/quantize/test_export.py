@@ -190,7 +190,7 @@ def test_the_command_prints_what_it_cost(trained: Trained, tmp_path: Path) -> No
     )
     found = re.search(r"perplexity +([\d.]+) -> ([\d.]+) .* topics of Python's manual", result.output)
     assert found is not None and float(found[1]) == float(found[2])  # plain weights, the same path
-    assert re.search(r"size +2.10 MB -> 2.10 MB", result.output)
+    assert re.search(r"size +2.10 MB -> 2.10 MB \(the same size\)", result.output)
     weights = load_file(tmp_path / "out" / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
     assert "license: apache-2.0" in (tmp_path / "out" / "README.md").read_text()

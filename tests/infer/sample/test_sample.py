@@ -21,9 +21,9 @@ from swift.core.errors import CheckpointError, DataError, PluginError
 from swift.core.registry import rewards
 from swift.core.train.run import train_in_process
 from swift.core.types import GenerationRequest, TokenDelta
-from swift.infer.batch import read_prompts
 from swift.infer.commands.sample import command
 from swift.infer.engines.transformers.engine import TransformersEngine
+from swift.infer.rows import read_prompts
 from swift.plugin import load
 
 PLUGIN = """

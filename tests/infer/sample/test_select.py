@@ -8,7 +8,7 @@ import pytest
 
 from swift.core.config.schema import SampleConfig
 from swift.core.errors import ConfigError
-from swift.infer.batch import Prompt
+from swift.infer.rows import Prompt
 from swift.infer.sample.run import check
 from swift.infer.sample.select import Answer, select
 

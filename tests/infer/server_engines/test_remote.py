@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from fastapi.testclient import TestClient
 
-from swift.core.config.schema import InferConfig, ModelConfig
 from swift.core.engines import EngineSource
 from swift.core.errors import EngineError
-from swift.core.models.load import load_model, load_tokenizer
 from swift.core.registry import engines
 from swift.core.types import Constraint, GenerationRequest, SamplingParams, TokenDelta
 from swift.infer.engines.remote.config import RemoteEngineConfig
 from swift.infer.engines.remote.engine import RemoteEngine
-from swift.infer.engines.transformers.engine import TransformersEngine
 from swift.infer.server.app import create_app
-from swift.infer.server.run import Server, address, listen
 from swift.infer.server.served import ServedModel
 
 HELLO = ({"role": "user", "content": "hello"},)
 
 
 @pytest.fixture(scope="module")
-def served() -> ServedModel:
-    config = ModelConfig.model_validate({"model_id": "tiny/qwen3"})
-    model = load_model(config, dtype=torch.float32, device="cpu")
-    tokenizer = load_tokenizer(config)
-    engine = TransformersEngine(model, tokenizer, max_length=256)
-    defaults = InferConfig.model_validate({"max_new_tokens": 16})
-    return ServedModel("tiny", engine, tokenizer, max_length=256, defaults=defaults)
+def served(serve_tiny: Any) -> Any:
+    return serve_tiny(256)
 
 
 @pytest.fixture(scope="module")
-def url(served: ServedModel) -> Iterator[str]:
-    listener = listen("127.0.0.1", 0)
-    server = Server(create_app(served), listener)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"{address(listener)}/v1"
-    server.should_exit = True
-    thread.join(timeout=30)
+def url(served: ServedModel, on_socket: Any) -> Iterator[str]:
+    with on_socket(served) as running:
+        yield f"{running.url}/v1"
 
 
 def remote(url: str, **changes: Any) -> RemoteEngine:
@@ -153,7 +138,7 @@ def test_facts_and_what_it_cannot(url: str, ids: RemoteEngine, chats: RemoteEngi
         ids.update_weights(None)
     with pytest.raises(EngineError, match="cannot load the adapters a"):
         config = RemoteEngineConfig(base_url=url)
-        RemoteEngine(EngineSource("", adapters={"a": listen.__globals__["__file__"]}), None, config)
+        RemoteEngine(EngineSource("", adapters={"a": Path(__file__)}), None, config)
 
 
 def test_an_id_in_use_is_refused(ids: RemoteEngine, served: ServedModel) -> None:

@@ -24,6 +24,12 @@ def quiet_loggers() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def quiet_in_logs() -> None:
+    """Let transformers draw no progress bars where nobody watches: stderr is no terminal."""
+    if not sys.stderr.isatty():
+        quiet_libraries()
+
+
 def quiet_libraries() -> None:
     """One progress bar is enough: switch off those that transformers draws while it loads and saves."""
     from transformers.utils.logging import disable_progress_bar

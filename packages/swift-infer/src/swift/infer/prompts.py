@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from swift.core.config.schema import InferConfig
@@ -13,6 +14,7 @@ from swift.core.template.agent.convert import plain_messages
 from swift.core.template.agent.format import AgentFormat
 from swift.core.template.render import Renderer, RenderError
 from swift.core.types import GenerationRequest, Message, SamplingParams
+from swift.infer.surrogates import half_pair
 
 
 def chat_ids(
@@ -85,12 +87,9 @@ def text_ids(tokenizer: Any, text: str, *, special: bool = True) -> tuple[int, .
     Raises:
         DataError: half a surrogate pair, which JSON can escape and UTF-8 cannot write.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"the text holds {text[error.start]!r}, half of a surrogate pair", "escape both halves, or none"
-        ) from error
+    half = half_pair(text)
+    if half is not None:
+        raise DataError(f"the text holds {half!r}, half of a surrogate pair", "escape both halves, or none")
     return tuple(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
 
 
@@ -128,6 +127,22 @@ def chat_request(
         messages=tuple(turns),
         tools=tuple(offered) if offered else None,
     )
+
+
+def several(request: GenerationRequest, count: int, first: int = 0) -> list[GenerationRequest]:
+    """Requests for so many answers to one prompt, numbered from `first` behind its name.
+
+    Where it has a seed each has its own: that seed, and those after it.
+    """
+    params = request.sampling
+    return [
+        replace(
+            request,
+            request_id=f"{request.request_id}-{first + number}",
+            sampling=params if params.seed is None else replace(params, seed=params.seed + number),
+        )
+        for number in range(count)
+    ]
 
 
 def with_system(messages: Sequence[Message], system: str | None) -> list[Message]:

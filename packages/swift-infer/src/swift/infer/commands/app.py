@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from swift.infer.commands.options import as_overrides, options
+from swift.infer.commands.options import SAMPLING, as_overrides, given_run, options, run_command
+
+if TYPE_CHECKING:
+    from swift.core.config.run import RunConfig
 
 
 def run(words: tuple[str, ...], url: str | None, api_key_env: str | None, **short: Any) -> None:
     """Show the chat page until SIGTERM or Ctrl-C."""
-    from swift.core.commands.train import config_and_overrides
-    from swift.core.config.run import load_run
-    from swift.infer.load import load_infer_run
-
     if url is None and api_key_env is not None:
         raise click.UsageError("--api-key-env belongs to --url")
     if url is not None and (short.get("model") or short.get("adapter")):
         raise click.UsageError("--url is a server that has its model: leave --model and --adapter out")
-    path, written = config_and_overrides(words)
-    overrides = [*written, *as_overrides(short)]
-    config = load_run(path, overrides) if url else load_infer_run(path, overrides)
+    config = given_run(words, short) if url is None else modelless_run(words, short)
     from swift.infer.server.run import end_on_sigterm, listen
 
     end_on_sigterm()
@@ -34,16 +31,23 @@ def run(words: tuple[str, ...], url: str | None, api_key_env: str | None, **shor
             show_page(url, api_key_env, listener)
 
 
-command = click.Command(
+def modelless_run(words: tuple[str, ...], short: dict[str, Any]) -> RunConfig:
+    """The run of a page alone: whatever model it names is not looked for."""
+    from swift.core.commands.train import config_and_overrides
+    from swift.core.config.run import load_run
+
+    path, overrides = config_and_overrides(words)
+    return load_run(path, [*overrides, *as_overrides(short)])
+
+
+command = run_command(
     "app",
-    callback=run,
-    help="Chat with a model on a page in the browser; the API is served beside it.\n\n"
-    "CONFIG is a YAML file; OVERRIDES change or replace its keys, for example infer.adapters.poet=out/poet.",
+    run,
+    "Chat with a model on a page in the browser; the API is served beside it.",
+    example="infer.adapters.poet=out/poet",
     params=[
-        click.Argument(["words"], nargs=-1, metavar="[CONFIG] [OVERRIDES]..."),
         click.Option(["--url"], help="page only, for a server that runs elsewhere (OpenAI-compatible)"),
         click.Option(["--api-key-env"], help="environment variable that holds the key of --url"),
-        *options("model", "adapter", "engine", "host", "port", "served-model-name"),
-        *options("max-new-tokens", "temperature", "system", "seed"),
+        *options("model", "adapter", "engine", "host", "port", "served-model-name", *SAMPLING),
     ],
 )

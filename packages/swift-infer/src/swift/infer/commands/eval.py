@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swift.infer.commands.options import as_overrides, options
+from swift.infer.commands.options import as_overrides, options, run_command
 
 if TYPE_CHECKING:
     from swift.infer.evaluate.run import Subject
 
-LISTS = ("benchmark", "qa", "mcq")
+LISTS = {"benchmark": "eval.benchmarks", "qa": "eval.qa", "mcq": "eval.mcq"}
 
 
 def run(words: tuple[str, ...], list_word: str | None, perf: bool, compare: str | None, **given: Any) -> int:
@@ -20,10 +20,9 @@ def run(words: tuple[str, ...], list_word: str | None, perf: bool, compare: str 
     if list_word is not None:
         return show_benchmarks(list_word)
     config, overrides, models = apart(words, compare)
-    chosen = {"benchmark": "eval.benchmarks", "qa": "eval.qa", "mcq": "eval.mcq"}
-    for option in LISTS:
+    for option, key in LISTS.items():
         named = [name for value in given.pop(option) for name in value.split(",")]
-        overrides += [f"{chosen[option]}={json.dumps(named)}"] if named else []
+        overrides += [f"{key}={json.dumps(named)}"] if named else []
     for option, key in (("limit", "eval.limit"), ("output_dir", "eval.output_dir")):
         value = given.pop(option)
         overrides += [f"{key}={json.dumps(value)}"] if value is not None else []
@@ -111,14 +110,13 @@ def show_benchmarks(word: str) -> int:
     return 0
 
 
-command = click.Command(
+command = run_command(
     "eval",
-    callback=run,
-    help="Measure models on benchmarks and own questions, through EvalScope.\n\n"
-    "CONFIG is a YAML file; OVERRIDES change or replace its keys, for example eval.limit=100.",
+    run,
+    "Measure models on benchmarks and own questions, through EvalScope.",
+    example="eval.limit=100",
     epilog="Benchmarks: swift eval --list all. All keys: swift sft --help-config.",
     params=[
-        click.Argument(["words"], nargs=-1, metavar="[CONFIG] [OVERRIDES]..."),
         *options("model", "adapter", "engine", "system", "seed"),
         click.Option(["--benchmark"], multiple=True, help="names, joined by commas  [eval.benchmarks]"),
         click.Option(["--qa"], multiple=True, help="own file of questions and answers  [eval.qa]"),

@@ -7,21 +7,17 @@ from typing import Any
 
 import click
 
-from swift.infer.commands.options import as_overrides, options
+from swift.infer.commands.options import given_run, options, run_command
 
 NONE = "none"
 
 
 def run(words: tuple[str, ...], method: str | None, output: str | None, **short: Any) -> None:
     """Write a plain or quantised copy of a model."""
-    from swift.core.commands.train import config_and_overrides
-    from swift.infer.load import load_infer_run
-
-    path, overrides = config_and_overrides(words)
-    chosen = [] if method is None else [f"export.method={'null' if method == NONE else method}"]
+    chosen = [] if method is None else [method_key(method)]
     if output is not None:
         chosen.append(f"export.output_dir={json.dumps(output)}")
-    config = load_infer_run(path, [*overrides, *as_overrides(short), *chosen])
+    config = given_run(words, short, chosen)
     from swift.infer.quantize.export import export
     from swift.infer.quantize.report import lines
 
@@ -29,15 +25,30 @@ def run(words: tuple[str, ...], method: str | None, output: str | None, **short:
         click.echo(line)
 
 
-command = click.Command(
+def method_key(method: str) -> str:
+    """The override that --method stands for.
+
+    Raises:
+        RegistryError: no such method.
+    """
+    from swift.core.errors import RegistryError, did_you_mean
+    from swift.core.registry import quantizers
+
+    if method == NONE:
+        return "export.method=null"
+    if method not in quantizers:
+        raise RegistryError(f"unknown method {method!r}", did_you_mean(method, [NONE, *quantizers.names()]))
+    return f"export.method={method}"
+
+
+command = run_command(
     "export",
-    callback=run,
-    help="Write a model as a new folder: plain, or quantised; an adapter is merged first.\n\n"
+    run,
+    "Write a model as a new folder: plain, or quantised; an adapter is merged first.\n\n"
     "The model is measured before and after, on rows that data.val_dataset_name names or that are held out "
-    "of data.dataset_name. CONFIG is a YAML file; OVERRIDES change or replace its keys, for example "
-    "data.dataset_name=rows.jsonl export.bits=4.",
+    "of data.dataset_name.",
+    example="data.dataset_name=rows.jsonl export.bits=4",
     params=[
-        click.Argument(["words"], nargs=-1, metavar="[CONFIG] [OVERRIDES]..."),
         *options("model", "adapter"),
         click.Option(
             ["--method"],

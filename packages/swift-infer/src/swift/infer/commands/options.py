@@ -1,10 +1,15 @@
-"""Short options that stand for configuration keys."""
+"""What the commands share: their words, short options that stand for configuration keys, and the run."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from swift.core.config.run import RunConfig
 
 SHORT = {
     "model": ("model.model_id", "model folder, hub id, short name or tiny/NAME"),
@@ -18,11 +23,39 @@ SHORT = {
     "port": ("infer.port", "port to listen on; 0: any free one"),
     "served-model-name": ("infer.served_model_name", "model name in the API"),
 }
+SAMPLING = ("max-new-tokens", "temperature", "system", "seed")
+
+
+def run_command(
+    name: str,
+    callback: Callable[..., Any],
+    does: str,
+    *,
+    example: str,
+    params: Sequence[click.Parameter],
+    epilog: str | None = None,
+) -> click.Command:
+    """A command that takes [CONFIG] [OVERRIDES]... before its options.
+
+    Args:
+        does: what it does, for its help page.
+        example: of an override.
+    """
+    words = click.Argument(["words"], nargs=-1, metavar="[CONFIG] [OVERRIDES]...")
+    keys = f"CONFIG is a YAML file; OVERRIDES change or replace its keys, for example {example}."
+    return click.Command(
+        name, callback=callback, help=f"{does}\n\n{keys}", params=[words, *params], epilog=epilog
+    )
 
 
 def options(*names: str) -> list[click.Parameter]:
     """Click options; each is short for the key it names."""
     return [click.Option([f"--{name}"], help=f"{SHORT[name][1]}  [{SHORT[name][0]}]") for name in names]
+
+
+def file_option(name: str, help: str, *, required: bool = False) -> click.Option:
+    """An option that names a file."""
+    return click.Option([f"--{name}"], type=click.Path(path_type=Path), required=required, help=help)
 
 
 def as_overrides(values: dict[str, Any]) -> list[str]:
@@ -36,3 +69,20 @@ def as_overrides(values: dict[str, Any]) -> list[str]:
             words = key in ("infer.system", "infer.served_model_name", "model.model_id", "model.adapter")
             overrides.append(f"{key}={json.dumps(value, ensure_ascii=False) if words else value}")
     return overrides
+
+
+def given_run(words: tuple[str, ...], short: dict[str, Any], further: Sequence[str] = ()) -> RunConfig:
+    """The run that words and options describe, its model and adapter resolved.
+
+    Args:
+        short: values of options().
+        further: overrides that other options stand for.
+
+    Raises:
+        SwiftError: a key that cannot be used, or an adapter that is none.
+    """
+    from swift.core.commands.train import config_and_overrides
+    from swift.infer.load import load_infer_run
+
+    path, overrides = config_and_overrides(words)
+    return load_infer_run(path, [*overrides, *as_overrides(short), *further])

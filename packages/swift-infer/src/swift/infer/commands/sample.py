@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from swift.infer.commands.options import as_overrides, options
+from swift.infer.commands.options import SAMPLING, file_option, given_run, options, run_command
 
 SHORT = {
     "method": "infer.sample_method",
@@ -21,43 +21,29 @@ def run(words: tuple[str, ...], input: Path, output: Path, reward: tuple[str, ..
     """Write training data."""
     if input.absolute() == output.absolute():
         raise click.UsageError("--input and --output are the same file")
-    from swift.core.commands.train import config_and_overrides
-    from swift.infer.load import load_infer_run
+    chosen = {key: given.pop(name) for name, key in SHORT.items()}
+    further = [f"{key}={value}" for key, value in chosen.items() if value is not None]
+    if reward:
+        further.append(f"infer.reward_funcs={json.dumps(list(reward))}")
+    config = given_run(words, given, further)
     from swift.infer.sample.run import sample
 
-    path, overrides = config_and_overrides(words)
-    short = [f"{key}={given.pop(name)}" for name, key in SHORT.items() if given[name] is not None]
-    for name in SHORT:
-        given.pop(name, None)
-    named = [f"infer.reward_funcs={json.dumps(list(reward))}"] if reward else []
-    config = load_infer_run(path, [*overrides, *short, *named, *as_overrides(given)])
     counts = sample(config, input, output)
     for what, count in sorted(counts.items()):
         click.echo(f"{count:8} {what}")
     click.echo(f"{output}")
 
 
-command = click.Command(
+command = run_command(
     "sample",
-    callback=run,
-    help="Write training data out of a model's answers to the prompts of a file: the best of several, those "
-    "above a bar, pairs of good and bad ones, or all of a teacher's. A stopped run goes on.\n\n"
-    "CONFIG is a YAML file; OVERRIDES change or replace its keys, for example infer.temperature=1.",
+    run,
+    "Write training data out of a model's answers to the prompts of a file: the best of several, those "
+    "above a bar, pairs of good and bad ones, or all of a teacher's. A stopped run goes on.",
+    example="infer.temperature=1",
     params=[
-        click.Argument(["words"], nargs=-1, metavar="[CONFIG] [OVERRIDES]..."),
-        *options("model", "adapter", "engine", "max-new-tokens", "temperature", "system", "seed"),
-        click.Option(
-            ["--input"],
-            type=click.Path(path_type=Path),
-            required=True,
-            help="prompts (JSONL, JSON, CSV, ...)",
-        ),
-        click.Option(
-            ["--output"],
-            type=click.Path(path_type=Path),
-            required=True,
-            help="rows that swift sft or rlhf reads",
-        ),
+        *options("model", "adapter", "engine", *SAMPLING),
+        file_option("input", "prompts (JSONL, JSON, CSV, ...)", required=True),
+        file_option("output", "rows that swift sft or rlhf reads", required=True),
         click.Option(
             ["--method"],
             type=click.Choice(["best_of_n", "rejection", "pairs", "distill"]),

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
-from swift.infer.commands.options import as_overrides, options
+from swift.infer.commands.options import SAMPLING, given_run, options, run_command
 
 
 def run(words: tuple[str, ...], **short: Any) -> None:
     """Offer a model until SIGTERM or Ctrl-C."""
-    from swift.core.commands.train import config_and_overrides
-    from swift.infer.load import load_infer_run
-
-    path, overrides = config_and_overrides(words)
-    config = load_infer_run(path, [*overrides, *as_overrides(short)])
+    config = given_run(words, short)
     from swift.infer.server.run import end_on_sigterm, listen
 
     end_on_sigterm()
@@ -26,14 +20,10 @@ def run(words: tuple[str, ...], **short: Any) -> None:
         serve(config, listener)
 
 
-command = click.Command(
+command = run_command(
     "serve",
-    callback=run,
-    help="Serve a model with an OpenAI-compatible API.\n\n"
-    "CONFIG is a YAML file; OVERRIDES change or replace its keys, for example infer.max_running=128.",
-    params=[
-        click.Argument(["words"], nargs=-1, metavar="[CONFIG] [OVERRIDES]..."),
-        *options("model", "adapter", "engine", "host", "port", "served-model-name"),
-        *options("max-new-tokens", "temperature", "system", "seed"),
-    ],
+    run,
+    "Serve a model with an OpenAI-compatible API.",
+    example="infer.max_running=128",
+    params=options("model", "adapter", "engine", "host", "port", "served-model-name", *SAMPLING),
 )

@@ -11,7 +11,7 @@ from typing import Any
 from swift.core.config.schema import SampleConfig
 from swift.core.errors import ConfigError, PluginError
 from swift.core.registry import Component, rewards
-from swift.infer.batch import Prompt
+from swift.infer.rows import Prompt
 from swift.plugin.live import LiveParts
 
 TAKEN = (

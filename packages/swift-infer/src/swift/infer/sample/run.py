@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -17,7 +18,8 @@ from swift.core.engines import facts_of
 from swift.core.errors import ConfigError, DataError, EngineError
 from swift.core.protocols import Engine
 from swift.core.types import EngineFacts, GenerationRequest
-from swift.infer.batch import Prompt, read_prompts, request
+from swift.infer.prompts import several
+from swift.infer.rows import Prompt, read_prompts, request
 from swift.infer.sample.ledger import Ledger
 from swift.infer.sample.rewards import Scorer
 from swift.infer.sample.select import Answer, select
@@ -62,10 +64,8 @@ def sample(run: RunConfig, source: Path, output: Path) -> Counter[str]:
         say(f"going on after {ledger.done} of {len(prompts)} prompts")
     if ledger.done < len(prompts):
         engine, tokenizer = load_engine(run)
-        try:
+        with contextlib.closing(engine):
             _all_chunks(prompts, engine, tokenizer, scorer, ledger, run)
-        finally:
-            engine.close()
     ledger.close()
     return ledger.counts + Counter({"unreadable rows": unreadable} if unreadable else {})
 
@@ -154,12 +154,5 @@ def _requests(
         if run.data.on_error == "raise":
             raise
         return []
-    seed = seed_of(run) + number * count
-    return [
-        dataclasses.replace(
-            one,
-            request_id=f"{number}.{each}",
-            sampling=dataclasses.replace(one.sampling, seed=seed + each),
-        )
-        for each in range(count)
-    ]
+    seeded = dataclasses.replace(one.sampling, seed=seed_of(run) + number * count)
+    return several(dataclasses.replace(one, sampling=seeded), count)

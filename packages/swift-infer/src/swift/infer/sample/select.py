@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swift.core.config.schema import SampleConfig
-from swift.infer.batch import Prompt
+from swift.infer.rows import Prompt
 
 Row = dict[str, Any]
 

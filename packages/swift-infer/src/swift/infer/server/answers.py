@@ -68,6 +68,17 @@ class ChatLogprobs(BaseModel):
     content: list[ChosenLogprob]
 
 
+class Answer(BaseModel):
+    """What both kinds of answers have."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[Any]
+    usage: Usage
+
+
 class ChatChoice(BaseModel):
     """One answer of a chat.
 
@@ -83,15 +94,11 @@ class ChatChoice(BaseModel):
     note: str | None = Absent
 
 
-class ChatAnswer(BaseModel):
+class ChatAnswer(Answer):
     """Answer of POST /v1/chat/completions."""
 
-    id: str
     object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
     choices: list[ChatChoice]
-    usage: Usage
     prompt_token_ids: list[int] | None = Absent
 
 
@@ -116,15 +123,11 @@ class TextChoice(BaseModel):
     note: str | None = Absent
 
 
-class TextAnswer(BaseModel):
+class TextAnswer(Answer):
     """Answer of POST /v1/completions."""
 
-    id: str
     object: Literal["text_completion"] = "text_completion"
-    created: int
-    model: str
     choices: list[TextChoice]
-    usage: Usage
 
 
 class ModelCard(BaseModel):

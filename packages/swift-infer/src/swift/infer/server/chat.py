@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from swift.core.types import GenerationRequest, TokenDelta
+from swift.core.types import GenerationRequest, Review, TokenDelta
+from swift.infer.prompts import several
 from swift.infer.server.answers import AnsweredCall, AssistantMessage, ChatAnswer, ChatChoice, Usage
+from swift.infer.server.envelope import Envelope
 from swift.infer.server.filters.chain import reviewed
 from swift.infer.server.generate import Deltas
-from swift.infer.server.heard import Heard, check_shown, total_usage
+from swift.infer.server.heard import Heard, all_finished, check_shown, hear, total_usage
 from swift.infer.server.logprobs import chat_logprobs
 from swift.infer.server.prompting import chat_prompt
-from swift.infer.server.sampled import enforced_calls, of_choice, sampling
+from swift.infer.server.sampled import enforced_calls, sampling
 from swift.infer.server.schema import ChatRequest, NamedTool
 from swift.infer.server.served import ServedModel
 from swift.infer.server.sse import EventWriter
@@ -35,47 +35,39 @@ class Chat:
         adapter = served.adapter(request.model)
         check_shown(served, request)
         self.served, self.request = served, request
-        self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+        self.envelope = Envelope.new("chatcmpl", request.model)
         self.prompt = chat_prompt(served, request)
         self.prompt_tokens = len(self.prompt.ids)
         logprobs = (request.top_logprobs or 0) if request.logprobs else None
         params = sampling(served, request, prompt=self.prompt_tokens, logprobs=logprobs, param="messages")
-        self.requests = [
-            GenerationRequest(
-                f"{self.id}-{index}",
-                self.prompt.ids,
-                of_choice(params, index),
-                adapter=adapter,
-                images=self.prompt.images,
-                messages=self.prompt.messages,
-                tools=self.prompt.tools,
-                tool_choice=_choice(request),
-            )
-            for index in range(request.n)
-        ]
+        one = GenerationRequest(
+            self.envelope.id,
+            self.prompt.ids,
+            params,
+            adapter=adapter,
+            images=self.prompt.images,
+            messages=self.prompt.messages,
+            tools=self.prompt.tools,
+            tool_choice=_choice(request),
+        )
+        self.requests = several(one, request.n)
         parses = self.prompt.tools is not None and served.facts.reads == "ids"
         self.states = [ChatState(served, request, parses=parses) for _ in self.requests]
 
     async def answer(self, deltas: Deltas) -> ChatAnswer:
         """The whole answer."""
-        async for batch in deltas:
-            for index, delta in batch:
-                self.states[index].take(delta)
-            if all(state.heard.finished for state in self.states):
-                break
+        await hear(deltas, self.states)
         choices = [await self._choice(index, state) for index, state in enumerate(self.states)]
         return ChatAnswer(
-            id=self.id,
-            created=self.created,
-            model=self.request.model,
+            **asdict(self.envelope),
             choices=choices,
             usage=self._usage(),
             prompt_token_ids=list(self.prompt.ids) if self.request.return_token_ids else None,
         )
 
-    async def events(self, deltas: Deltas) -> AsyncIterator[bytes]:
+    async def events(self, deltas: Deltas) -> AsyncGenerator[bytes, None]:
         """The answer as server-sent events."""
-        write = EventWriter(self._frame(), TEXT_PIECE)
+        write = EventWriter(self.envelope.event("chat.completion.chunk"), TEXT_PIECE)
         held = self._start(write)
         async for batch in deltas:
             pieces = [held]
@@ -83,16 +75,10 @@ class Chat:
             for index, delta in batch:
                 pieces += await self._pieces(write, index, delta)
             yield b"".join(pieces)
-            if all(state.heard.finished for state in self.states):
+            if all_finished(self.states):
                 break
         if self.request.stream_options and self.request.stream_options.include_usage:
             yield held + write.usage(self._usage().model_dump())
-
-    def _frame(self) -> dict[str, Any]:
-        kind = "chat.completion.chunk"
-        return {
-            "id": self.id, "object": kind, "created": self.created, "model": self.request.model, "choices": []
-        }  # fmt: skip
 
     def _start(self, write: EventWriter) -> bytes:
         """Who speaks, choice by choice; with the first one the ids of the prompt."""
@@ -138,9 +124,7 @@ class Chat:
             }
         )
 
-    async def _review(self, heard: Heard) -> Any:
-        if not self.served.filters:
-            return None
+    async def _review(self, heard: Heard) -> Review | None:
         return await reviewed(self.served.filters, self.prompt.messages, heard.text)
 
     def _usage(self) -> Usage:
@@ -178,7 +162,7 @@ class ChatState:
     def __post_init__(self) -> None:
         self.heard = Heard.under(self.served.filters)
         if self.parses and self.request.stream:
-            self.calls = CallStream(self.served.agent, self.request.tools)  # type: ignore[arg-type]
+            self.calls = CallStream(self.served.agent, self.request.offered)
 
     def take(self, delta: TokenDelta) -> None:
         """Take a delta of an answer that is sent as a whole."""
@@ -190,8 +174,7 @@ class ChatState:
     def message(self) -> tuple[str, list[dict[str, Any]]]:
         """(content, calls) of the whole answer."""
         if self.parses:
-            tools: Any = self.request.tools
-            return read_calls(self.served.agent, self.heard.text, tools)
+            return read_calls(self.served.agent, self.heard.text, self.request.offered)
         return self.heard.text, list(self.heard.calls)
 
     def reason(self, *, calls: bool | None = None) -> str | None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from swift.core.types import GenerationRequest, TokenDelta
+from swift.core.types import GenerationRequest, Review, TokenDelta
+from swift.infer.prompts import several
 from swift.infer.server.answers import TextAnswer, TextChoice, Usage
+from swift.infer.server.envelope import Envelope
 from swift.infer.server.filters.chain import reviewed
 from swift.infer.server.generate import Deltas
-from swift.infer.server.heard import Heard, check_shown, total_usage
+from swift.infer.server.heard import Heard, all_finished, check_shown, hear, total_usage
 from swift.infer.server.logprobs import text_logprobs
 from swift.infer.server.prompting import Prompt, completion_prompts
-from swift.infer.server.sampled import of_choice, sampling
+from swift.infer.server.sampled import sampling
 from swift.infer.server.schema import CompletionRequest
 from swift.infer.server.served import ServedModel
 from swift.infer.server.sse import EventWriter
@@ -34,7 +34,7 @@ class Completion:
         adapter = served.adapter(request.model)
         check_shown(served, request)
         self.served, self.request = served, request
-        self.id, self.created = f"cmpl-{uuid.uuid4().hex}", int(time.time())
+        self.envelope = Envelope.new("cmpl", request.model)
         prompts = completion_prompts(served, request)
         self.prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
         self.requests: list[GenerationRequest] = []
@@ -43,38 +43,22 @@ class Completion:
             params = sampling(
                 served, request, prompt=len(prompt.ids), logprobs=request.logprobs, param="prompt"
             )
-            for choice in range(request.n):
-                name = f"{self.id}-{len(self.requests)}"
-                one = GenerationRequest(name, prompt.ids, of_choice(params, choice), adapter=adapter)
-                self.requests.append(one)
-                self.states.append(TextState(served, request, prompt))
+            one = GenerationRequest(self.envelope.id, prompt.ids, params, adapter=adapter)
+            self.requests += several(one, request.n, first=len(self.requests))
+            self.states += [TextState(served, request, prompt) for _ in range(request.n)]
 
     async def answer(self, deltas: Deltas) -> TextAnswer:
         """The whole answer."""
-        async for batch in deltas:
-            for index, delta in batch:
-                self.states[index].take(delta)
-            if all(state.heard.finished for state in self.states):
-                break
+        await hear(deltas, self.states)
         choices = [await self._choice(index, state) for index, state in enumerate(self.states)]
-        return TextAnswer(
-            id=self.id,
-            created=self.created,
-            model=self.request.model,
-            choices=choices,
-            usage=self._usage(),
-        )
+        return TextAnswer(**asdict(self.envelope), choices=choices, usage=self._usage())
 
-    async def events(self, deltas: Deltas) -> AsyncIterator[bytes]:
+    async def events(self, deltas: Deltas) -> AsyncGenerator[bytes, None]:
         """The answer as server-sent events."""
-        kind = "text_completion"
-        frame = {
-            "id": self.id, "object": kind, "created": self.created, "model": self.request.model, "choices": []
-        }  # fmt: skip
-        write = EventWriter(frame, TEXT_PIECE)
+        write = EventWriter(self.envelope.event("text_completion"), TEXT_PIECE)
         async for batch in deltas:
             yield b"".join([await self._piece(write, index, delta) for index, delta in batch])
-            if all(state.heard.finished for state in self.states):
+            if all_finished(self.states):
                 break
         if self.request.stream_options and self.request.stream_options.include_usage:
             yield write.usage(self._usage().model_dump())
@@ -86,26 +70,26 @@ class Completion:
         piece = state.piece(delta)
         if piece.keys() == {"text"} and not state.heard.finished:
             return write.text(index, piece["text"]) if piece["text"] else b""
-        note = await self._note(state) if state.heard.finished else None
+        review = await self._review(state) if state.heard.finished else None
         return write.choice(
             {
                 "index": index,
                 "logprobs": None,
                 "finish_reason": state.heard.reason,
                 **piece,
-                **({"note": note.note} if note and note.note else {}),
+                **({"note": review.note} if review and review.note else {}),
             }
         )
 
     async def _choice(self, index: int, state: TextState) -> TextChoice:
         """A finished answer."""
-        review = await self._note(state)
-        replaced = review is not None and review.replacement is not None
+        review = await self._review(state)
+        replaced = review.replacement if review is not None else None
         shows = self.request.return_token_ids
         return TextChoice.model_validate(
             {
                 "index": index,
-                "text": review.replacement if review is not None and replaced else state.heard.text,
+                "text": state.heard.text if replaced is None else replaced,
                 "logprobs": state.logprobs,
                 "finish_reason": state.heard.reason,
                 "prompt_token_ids": list(state.prompt.ids) if shows else None,
@@ -114,9 +98,7 @@ class Completion:
             }
         )
 
-    async def _note(self, state: TextState) -> Any:
-        if not self.served.filters:
-            return None
+    async def _review(self, state: TextState) -> Review | None:
         return await reviewed(self.served.filters, state.prompt.messages, state.heard.text)
 
     def _usage(self) -> Usage:

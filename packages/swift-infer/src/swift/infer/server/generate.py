@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import cast
 
 from swift.core.protocols import Engine
 from swift.core.types import GenerationRequest, TokenDelta
 from swift.infer.server.errors import ApiError
 
-Deltas = AsyncIterator[Sequence[tuple[int, TokenDelta]]]
+Deltas = AsyncGenerator[Sequence[tuple[int, TokenDelta]], None]
 """(index of the request, delta) of the requests of one answer: what has come since the last look."""
+
+
+def streaming(
+    engine: Engine, request: GenerationRequest
+) -> contextlib.aclosing[AsyncGenerator[TokenDelta, None]]:
+    """A context of the deltas of one request, at whose end the request has ended.
+
+    Every engine writes stream() as an async generator; its protocol promises no more than iteration.
+    """
+    return contextlib.aclosing(cast("AsyncGenerator[TokenDelta, None]", engine.stream(request)))
 
 
 async def merged(
@@ -26,7 +37,7 @@ async def merged(
         ApiError: the engine failed at one of them.
     """
     if len(requests) == 1:  # nearly always: then a task and a queue for it are a waste
-        async with contextlib.aclosing(engine.stream(requests[0])) as deltas:  # type: ignore[type-var]
+        async with streaming(engine, requests[0]) as deltas:
             async for delta in deltas:
                 saw(delta)
                 yield ((0, _sound(delta)),)
@@ -68,7 +79,7 @@ async def _forward(
     queue: asyncio.Queue[tuple[int, TokenDelta | BaseException]],
 ) -> None:
     try:
-        async with contextlib.aclosing(engine.stream(request)) as deltas:  # type: ignore[type-var]
+        async with streaming(engine, request) as deltas:
             async for delta in deltas:
                 queue.put_nowait((index, delta))
     except Exception as error:  # noqa: BLE001 - raised again by merged(), in the task of the request

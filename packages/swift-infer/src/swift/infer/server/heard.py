@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from swift.core.protocols import ContentFilter
 from swift.core.types import TokenDelta
 from swift.infer.server.answers import Usage
 from swift.infer.server.errors import ApiError
 from swift.infer.server.filters.chain import Watching
+from swift.infer.server.generate import Deltas
 from swift.infer.server.schema import Sampled
 from swift.infer.server.served import ServedModel
 
@@ -67,6 +68,33 @@ class Heard:
         if watch.stopped:
             self.reason = "content_filter"
         return text
+
+
+class Hears(Protocol):
+    """One of the answers to a request, which takes its own deltas."""
+
+    @property
+    def heard(self) -> Heard:
+        """What it has become so far."""
+        ...
+
+    def take(self, delta: TokenDelta) -> object:
+        """Take a delta."""
+        ...
+
+
+async def hear(deltas: Deltas, answers: Sequence[Hears]) -> None:
+    """Give every delta to its answer, until all have ended."""
+    async for batch in deltas:
+        for index, delta in batch:
+            answers[index].take(delta)
+        if all_finished(answers):
+            return
+
+
+def all_finished(answers: Sequence[Hears]) -> bool:
+    """Whether nothing more of any of them is shown."""
+    return all(answer.heard.finished for answer in answers)
 
 
 def total_usage(prompt_tokens: int, answers: Sequence[Heard]) -> Usage:

@@ -42,8 +42,7 @@ def chat_prompt(served: ServedModel, request: ChatRequest) -> Prompt:
     images = _images(served, request)
     messages = [message.plain() for message in request.messages]
     messages = with_system([_filtered_message(served, one) for one in messages], served.defaults.system)
-    # what the Tool model checked is kept as the client sent it
-    tools: Any = tuple(request.tools) if request.tools and request.tool_choice != "none" else None
+    tools = tuple(request.offered) if request.offered and request.tool_choice != "none" else None
     prompt = Prompt((), tuple(messages), tools, images)
     if served.facts.reads == "chat":
         return replace(prompt, messages=tuple(map(_with_text_arguments, messages)))
@@ -82,7 +81,10 @@ def _completion_prompt(served: ServedModel, given: str | list[int]) -> Prompt:
 
 
 def _chat_ids(
-    served: ServedModel, request: ChatRequest, messages: Sequence[Message], tools: Any
+    served: ServedModel,
+    request: ChatRequest,
+    messages: Sequence[Message],
+    tools: Sequence[dict[str, Any]] | None,
 ) -> tuple[int, ...]:
     agent = served.agent if served.agent_format is not None else None
     try:

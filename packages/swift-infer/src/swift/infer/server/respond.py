@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Protocol
 
 from fastapi import Request
@@ -41,7 +41,7 @@ class Work(Protocol):
         """The whole answer."""
         ...
 
-    def events(self, deltas: Deltas) -> AsyncIterator[bytes]:
+    def events(self, deltas: Deltas) -> AsyncGenerator[bytes, None]:
         """The answer as server-sent events, without the closing [DONE]."""
         ...
 
@@ -69,7 +69,7 @@ async def generating(
     async with admitted as exchange:
         exchange.prompt_tokens = work.prompt_tokens
         try:
-            async with contextlib.aclosing(merged(engine, work.requests, exchange.saw)) as deltas:  # type: ignore[type-var]
+            async with contextlib.aclosing(merged(engine, work.requests, exchange.saw)) as deltas:
                 yield deltas
         except EngineError as error:
             raise engine_unavailable(error.problem) from error
@@ -104,7 +104,7 @@ class EventStream(Response):
         work = self._work
         async with (
             generating(work, self._engine, self._gateway, self._model, scope, receive) as deltas,
-            contextlib.aclosing(work.events(deltas)) as events,  # type: ignore[type-var]
+            contextlib.aclosing(work.events(deltas)) as events,
         ):
             async for event in events:
                 if event:

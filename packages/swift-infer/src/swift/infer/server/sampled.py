@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from swift.core.errors import SwiftError
@@ -53,17 +52,12 @@ def sampling(
     )
 
 
-def of_choice(params: SamplingParams, choice: int) -> SamplingParams:
-    """Those of one of several answers: each has a seed of its own."""
-    return params if params.seed is None or not choice else replace(params, seed=params.seed + choice)
-
-
-def enforced_calls(request: ChatRequest) -> list[Any] | None:
+def enforced_calls(request: ChatRequest) -> list[dict[str, Any]] | None:
     """The tools of which one has to be called; None where the model may choose."""
     choice = request.tool_choice
     if choice is None or choice in ("none", "auto"):
         return None
-    tools: list[Any] = list(request.tools or ())
+    tools = request.offered or []
     if isinstance(choice, NamedTool):
         return [tool for tool in tools if tool["function"]["name"] == choice.function.name]
     return tools
@@ -75,8 +69,7 @@ def _constraint(served: ServedModel, request: Sampled) -> Constraint | None:
     except ValueError as error:
         raise ApiError(str(error), param="response_format", code="invalid_value") from error
     param = "response_format"
-    tools = enforced_calls(request) if isinstance(request, ChatRequest) else None
-    if tools is not None:
+    if isinstance(request, ChatRequest) and (tools := enforced_calls(request)) is not None:
         if wanted is not None:
             raise ApiError("an enforced tool call has no other format", param=param, code="invalid_value")
         if served.facts.reads == "chat":
@@ -85,7 +78,7 @@ def _constraint(served: ServedModel, request: Sampled) -> Constraint | None:
     return None if wanted is None else _checked(served, wanted, param)
 
 
-def _calls(served: ServedModel, request: Any, tools: list[Any]) -> Constraint:
+def _calls(served: ServedModel, request: ChatRequest, tools: list[dict[str, Any]]) -> Constraint:
     several = request.tool_choice == "required" and request.parallel_tool_calls is not False
     try:
         return calls_constraint(served.agent, tools, several=several)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -166,6 +166,11 @@ class ChatRequest(Sampled):
     prediction: None = None
     functions: None = None
     function_call: None = None
+
+    @property
+    def offered(self) -> list[dict[str, Any]] | None:
+        """The tools as the client wrote them."""
+        return cast("list[dict[str, Any]] | None", self.tools)  # AsSent: checked as Tool, and kept
 
     @field_validator("top_logprobs")
     @classmethod

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from swift.infer.surrogates import half_pair
+
 
 def encodable(text: str) -> str:
     """The text itself.
@@ -13,12 +15,9 @@ def encodable(text: str) -> str:
     Raises:
         ValueError: half a surrogate pair, which JSON can escape and UTF-8 cannot write.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"holds {text[error.start]!r}, half of a surrogate pair: escape both halves, or none"
-        ) from error
+    half = half_pair(text)
+    if half is not None:
+        raise ValueError(f"holds {half!r}, half of a surrogate pair: escape both halves, or none")
     return text
 
 

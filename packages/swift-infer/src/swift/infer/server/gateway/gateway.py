@@ -21,6 +21,7 @@ from swift.infer.server.gateway.metrics import Metrics
 from swift.infer.server.gateway.queue import FairQueue
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
+LOOKS = OPEN_PATHS | {"/metrics"}
 DRAINING = "the server is shutting down: ask another, or later"
 
 
@@ -81,7 +82,8 @@ class Gateway:
         if exchange.error is None and exchange.status >= 400:
             exchange.error = f"http_{exchange.status}"
         self.metrics.finished(exchange, time.perf_counter() - exchange.started)
-        if self._log is not None and exchange.route not in (*OPEN_PATHS, "/metrics"):
+        looks = exchange.route in LOOKS and exchange.status != 401  # whoever looks without a key is noted
+        if self._log is not None and not looks:
             self._log.write(exchange.record())
 
     @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from swift.infer.server.errors import ApiError
@@ -40,7 +41,7 @@ class GatewayMiddleware:
             exchange.error = exchange.error or "internal_error"
             raise
         finally:
-            exchange.route = getattr(scope.get("route"), "path", "") or "unknown"
+            exchange.route = route_of(scope)
             self.gateway.end(exchange)
 
     async def _pass(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,3 +63,12 @@ class GatewayMiddleware:
             *message.get("headers", ()),
             *((name.encode(), value.encode("latin-1")) for name, value in extra.items()),
         ]
+
+
+def route_of(scope: Scope) -> str:
+    """The path of the route that a request went to, or would have gone to; "unknown": there is none."""
+    route = scope.get("route")
+    if route is None:  # refused before it got there
+        asked = (one for one in scope["app"].routes if one.matches(scope)[0] is not Match.NONE)
+        route = next(asked, None)
+    return getattr(route, "path", "") or "unknown"

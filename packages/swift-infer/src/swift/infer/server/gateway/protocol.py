@@ -49,6 +49,7 @@ class LimitedProtocol(Protocol):
         self._stalled: TimerHandle | None = None
         self._unanswered = 0
 
+    # uvicorn too takes less here than asyncio's BaseProtocol, whose transport need not be one to write to
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, unless there are too many."""
         super().connection_made(transport)

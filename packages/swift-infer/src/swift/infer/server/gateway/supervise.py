@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -15,6 +14,7 @@ from swift.core.engines import facts_of
 from swift.core.errors import EngineError, SwiftError, in_one_line
 from swift.core.protocols import Engine
 from swift.core.types import EngineFacts, EngineHealth, GenerationRequest, TokenDelta
+from swift.infer.server.generate import streaming
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +104,7 @@ class SupervisedEngine(Engine):
         """
         engine = self.living()
         try:
-            async with contextlib.aclosing(engine.stream(request)) as deltas:  # type: ignore[type-var]
+            async with streaming(engine, request) as deltas:
                 async for delta in deltas:
                     if delta.finish_reason == "error":
                         self._check(engine, delta.error or "")
@@ -206,14 +206,22 @@ class SupervisedEngine(Engine):
         self.on_loss()
 
     def _built(self) -> Engine:
+        """Another engine with the adapters; one that cannot have them is closed."""
         engine = self._build()
+        try:
+            self._offer_again(engine)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def _offer_again(self, engine: Engine) -> None:
         for name, folder in tuple(self._adapters.items()):
             try:
                 engine.load_adapter(name, folder)
             except SwiftError as error:  # one whose folder is gone must not cost the others their server
                 del self._adapters[name]
                 logger.error("the adapter %r is offered no longer: %s", name, in_one_line(error))
-        return engine
 
     def _free(self) -> None:
         """Close and forget the dead engine, whose weights may be in this process: two may not fit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -45,7 +46,7 @@ def add_adapters(app: FastAPI, served: ServedModel) -> None:
                     param="lora_name",
                     code="name_taken",
                 )
-            await _done(served.engine.load_adapter, body.lora_name, folder, param="lora_path")
+            await _done(lambda: served.engine.load_adapter(body.lora_name, folder), "lora_path")
         return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' added successfully.")
 
     @app.post("/v1/unload_lora_adapter", **described(text=True))
@@ -56,7 +57,7 @@ def add_adapters(app: FastAPI, served: ServedModel) -> None:
                 raise ApiError(
                     f"{body.lora_name!r} is the model itself", param="lora_name", code="invalid_value"
                 )
-            await _done(served.engine.unload_adapter, body.lora_name, param="lora_name")
+            await _done(lambda: served.engine.unload_adapter(body.lora_name), "lora_name")
         return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' removed successfully.")
 
 
@@ -83,8 +84,8 @@ def _folder(path: str) -> Path:
     return folder
 
 
-async def _done(act: object, *arguments: object, param: str) -> None:
+async def _done(act: Callable[[], None], param: str) -> None:
     try:
-        await asyncio.to_thread(act, *arguments)  # type: ignore[arg-type]
+        await asyncio.to_thread(act)
     except SwiftError as error:
         raise ApiError(str(error).replace("\n  -> ", ": "), param=param, code="adapter_refused") from error
