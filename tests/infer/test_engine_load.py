@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from swift.core.models.tiny.family import tiny_tokenizer
 from swift.core.types import GenerationRequest, SamplingParams, TokenDelta
@@ -23,30 +22,15 @@ from swift.kernels import native_available
 CONTEXT = 4096
 
 
-def build() -> Any:
-    """A small random model of clear choices and a long context."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=320,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=7,
-    )
-    model = LlamaForCausalLM(config).eval()
-    with torch.no_grad():
-        model.get_input_embeddings().weight.mul_(8)
-    return model
+@pytest.fixture(scope="module")
+def model(fresh: Any) -> Any:
+    return fresh()
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    return build()
+def fresh(random_qwen3: Any) -> Any:
+    """Makes a random model of clear choices and a long context."""
+    return lambda: random_qwen3(scale=8.0, max_position_embeddings=CONTEXT, pad_token_id=0, eos_token_id=7)
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +159,8 @@ def counted(model: Any) -> list[int]:
     return read
 
 
-def test_prompts_that_begin_alike_are_read_once(tokenizer: Any) -> None:
-    model = build()
+def test_prompts_that_begin_alike_are_read_once(fresh: Any, tokenizer: Any) -> None:
+    model = fresh()
     system = prompts(1, 400)[0]
     ids = [system + one for one in prompts(6, 20, seed=3)]
     without = answers(
@@ -196,8 +180,8 @@ def test_prompts_that_begin_alike_are_read_once(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_changed_weights_leave_no_prefix_behind(tokenizer: Any, told: bool) -> None:
-    model = build()
+def test_changed_weights_leave_no_prefix_behind(fresh: Any, tokenizer: Any, told: bool) -> None:
+    model = fresh()
     engine = TransformersEngine(model, tokenizer)
     ids = [prompts(1, 100)[0]]
     answers(engine, asked(ids, 8))

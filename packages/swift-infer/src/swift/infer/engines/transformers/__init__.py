@@ -4,5 +4,6 @@ config: its keys; model: what is asked of the model; pages: keys and values of r
 code; cache, masks: the same by padded row, for everything else; caches: which of the two; attention: over
 both; linears: weights read where they lie; prefill: a pass over prompts; prefixes: what earlier ones left;
 reading: passes in turn; sampler: tokens from logits; detokenize: text from tokens; sequence: one request;
-batcher: the loop; engine: threads; mail: deltas to whoever waits.
+batcher: one step for all; driver: who makes the steps; engine: what others see; mail: deltas to whoever
+waits.
 """

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ import torch
 from swift.core.errors import EngineError
 from swift.core.types import EngineFacts, EngineHealth, GenerationRequest, TokenDelta
 from swift.infer.constraints import KINDS
-from swift.infer.engines.transformers import sequence as sequences
 from swift.infer.engines.transformers.batcher import Batcher
 from swift.infer.engines.transformers.config import TransformersEngineConfig
 from swift.infer.engines.transformers.detokenize import decoder
 from swift.infer.engines.transformers.door import Door
+from swift.infer.engines.transformers.driver import Driver
 from swift.infer.engines.transformers.mail import Box, StreamBox
 from swift.infer.engines.transformers.model import LiveModel
 from swift.infer.engines.transformers.prepare import Preparer
 from swift.infer.engines.transformers.refuse import Limits
+from swift.infer.engines.transformers.sequence import begin
 
 STEPS = 8  # steps that generate() makes at a time: borrowing the model costs a walk over its modules
 
@@ -54,8 +56,6 @@ class TransformersEngine:
         config = config or TransformersEngineConfig()
         self._model = LiveModel(model)
         text = getattr(tokenizer, "tokenizer", tokenizer)
-        self._decode = decoder(text)
-        self._stops = stop_tokens(self._model.base, text)
         self._preparer = Preparer(
             tokenizer, self._model.base.config, self._model.vocab_size, config.prepare_seconds
         )
@@ -67,12 +67,17 @@ class TransformersEngine:
             self._model.virtual_tokens,
         )
         self._batcher = Batcher(self._model, config)
-        self._driving = threading.Lock()
-        self._turn = threading.Lock()
+        begun = partial(
+            begin,
+            limits=self._limits,
+            decode=decoder(text),
+            stops=stop_tokens(self._model.base, text),
+            adapters=self._model.adapters,
+        )
+        self._driver = Driver(self._model, self._door, self._batcher, begun)
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._death = ""
 
     @property
     def max_length(self) -> int:
@@ -94,8 +99,8 @@ class TransformersEngine:
                 unfinished.add(request.request_id)
             while unfinished:
                 if not mine:
-                    self._drive(lambda: not mine, STEPS)
-                if not mine and self._idle():  # all that is left is being prepared
+                    self._driver.drive(lambda: not mine, STEPS)
+                if not mine and self._driver.idle:  # all that is left is being prepared
                     self._door.wait_for_one()
                 while mine:
                     delta = mine.popleft()
@@ -106,7 +111,7 @@ class TransformersEngine:
             for request_id in unfinished:
                 self.abort(request_id)
             if unfinished:
-                self._drive(lambda: True)
+                self._driver.drive(lambda: True)
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[TokenDelta]:
         """Deltas of one request; leaving the loop early aborts it.
@@ -139,7 +144,7 @@ class TransformersEngine:
         Raises:
             EngineError: unknown name or wrong shape; no weight has changed then.
         """
-        with self._turn, self._driving:
+        with self._driver.between_steps():
             if weights is not None:
                 self._model.load(weights)
             self._batcher.forget()
@@ -163,7 +168,7 @@ class TransformersEngine:
             ModelError: it was trained on another model; nothing changes.
         """
         adapter = self._model.adapters.read(name, folder)
-        with self._turn, self._driving:
+        with self._driver.between_steps():
             self._model.adapters.load(adapter, self._batcher.adapters)
 
     def unload_adapter(self, name: str) -> None:
@@ -172,14 +177,14 @@ class TransformersEngine:
         Raises:
             EngineError: no adapter of that name.
         """
-        with self._turn, self._driving:
+        with self._driver.between_steps():
             self._model.adapters.unload(name, self._batcher.adapters)
 
     def health(self) -> EngineHealth:
         """Whether requests are taken, and how many run and wait."""
         waiting = len(self._batcher.waiting) + self._door.waiting
         running = len(self._batcher.rows) + len(self._batcher.reading)
-        detail = self._death or ("closed" if self._closed else "")
+        detail = self._driver.death or ("closed" if self._closed else "")
         return EngineHealth(ready=not detail, running=running, waiting=waiting, detail=detail)
 
     def close(self) -> None:
@@ -191,13 +196,12 @@ class TransformersEngine:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         self._preparer.close()
-        with self._driving:
-            self._fail_all("the engine was closed")
+        self._driver.end("the engine was closed")
 
     def _submit(self, request: GenerationRequest, box: Box) -> None:
         with self._guard:
-            if self._closed or self._death:
-                raise EngineError(f"the engine is {self._death or 'closed'}", "build another one")
+            if self._closed or self._driver.death:
+                raise EngineError(f"the engine is {self._driver.death or 'closed'}", "build another one")
             self._door.enter(request, box)  # before close() can fail what has come
 
     def _start(self) -> None:
@@ -208,49 +212,11 @@ class TransformersEngine:
 
     def _serve(self) -> None:
         while not self._closed:
-            if self._idle():
+            if self._driver.idle:
                 self._door.wake.wait()
                 self._door.wake.clear()
             else:
-                self._drive(lambda: True, STEPS)
-
-    def _idle(self) -> bool:
-        return self._door.quiet and not self._batcher.busy
-
-    def _drive(self, wanted: Callable[[], bool], steps: int = 1) -> None:
-        """A few steps for everybody, unless another thread has meanwhile done what was wanted."""
-        with self._turn:
-            pass  # whoever waits to change something between two steps comes first
-        with self._driving:
-            if not wanted():
-                return
-            try:
-                with self._model.borrowed():
-                    for _ in range(steps):
-                        self._receive()
-                        if not self._batcher.busy:
-                            break
-                        self._door.deliver(self._batcher.step())
-            except BaseException as error:  # reported to everyone who waits, then to the caller
-                if not isinstance(error, KeyboardInterrupt):
-                    self._death = f"dead: {type(error).__name__}: {error}"
-                self._fail_all(self._death or "interrupted")
-                raise
-
-    def _receive(self) -> None:
-        for arrived in self._door.arrived():
-            begun = sequences.begin(arrived, self._limits, self._decode, self._stops, self._model.adapters)
-            if isinstance(begun, TokenDelta):
-                self._door.deliver([begun])
-            else:
-                self._batcher.add(begun)
-        leaving = self._door.departed()
-        if leaving:
-            self._door.deliver(self._batcher.drop(leaving))
-
-    def _fail_all(self, problem: str) -> None:
-        failed = [sequences.failure(request_id, problem) for request_id in self._door.absent()]
-        self._door.deliver([*self._batcher.drop_all(problem), *failed])
+                self._driver.drive(lambda: True, STEPS)
 
 
 def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
