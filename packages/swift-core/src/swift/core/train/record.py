@@ -8,19 +8,19 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from swift.core.config.run import RunConfig
 from swift.core.console import is_main_process, say
 from swift.core.errors import CheckpointError
+from swift.core.records import installed_versions, replace_record
 from swift.core.train import checkpoint
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 FOLDERS = (checkpoint.STAGING, "final", "ema", "profile", "tensorboard")
-PACKAGES = (
+PACKAGES = (  # ours, and what decides numbers
     "swift-core", "swift-tuners", "swift-parallel", "swift-rlhf", "swift-mm", "swift-infer", "swift-kernels",
     "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers",
 )  # fmt: skip
@@ -50,26 +50,12 @@ class RunRecord:
             "resolved": self.resolved,
             "seed": self.run.loop.seed,
             "data": self.data,
-            "packages": package_versions(),
+            "packages": installed_versions(PACKAGES),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        path = Path(self.run.checkpoint.output_dir) / RUN_FILE
-        staged = path.with_suffix(".json.tmp")
-        staged.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        staged.replace(path)
-
-
-def package_versions() -> dict[str, str]:
-    """Installed versions of ours and of what decides numbers."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        replace_record(Path(self.run.checkpoint.output_dir) / RUN_FILE, record)
 
 
 def claim_output(run: RunConfig) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from swift.core.config.run import RunConfig
 from swift.core.config.sections import objective_name
@@ -56,8 +56,9 @@ def encode_settings(run: RunConfig) -> EncodeSettings | None:
     folder = Path(run.model.adapter or run.model.model_id)
     sections = _sections(folder)
     trained = objective_name(sections.get("train", {}).get("stage"), sections) if sections else None
-    if trained in TASKS and wanted in ("auto", _word(trained)):
-        return _settings(trained, sections["train"], run)
+    task = next((one for one in TASKS if one == trained), None)
+    if task is not None and wanted in ("auto", _word(task)):
+        return _settings(task, sections["train"], run)
     if wanted == "auto":
         return None
     if trained is not None:
@@ -68,15 +69,13 @@ def encode_settings(run: RunConfig) -> EncodeSettings | None:
     return _untrained(wanted, folder, run)
 
 
-def _word(task: str) -> str:
+def _word(task: EncodedTask) -> str:
     return "embedding" if task == "embedding" else "rerank"
 
 
-def _settings(task: str, train: dict[str, Any], run: RunConfig) -> EncodeSettings:
+def _settings(task: EncodedTask, train: dict[str, Any], run: RunConfig) -> EncodeSettings:
     pooling = run.infer.pooling if run.infer.pooling != "auto" else train.get("pooling", "last")
-    return EncodeSettings(
-        cast("EncodedTask", task), pooling, train.get("yes_token", "yes"), train.get("no_token", "no")
-    )
+    return EncodeSettings(task, pooling, train.get("yes_token", "yes"), train.get("no_token", "no"))
 
 
 def _untrained(wanted: str, folder: Path, run: RunConfig) -> EncodeSettings:

@@ -7,6 +7,7 @@ and the source names none.
 
 from __future__ import annotations
 
+from swift.core.config.schema import Config
 from swift.core.registry import Component
 from swift.infer.engines.lmdeploy.config import LmdeployEngineConfig
 from swift.infer.engines.remote.config import RemoteEngineConfig
@@ -14,37 +15,40 @@ from swift.infer.engines.sglang.config import SglangEngineConfig
 from swift.infer.engines.transformers.config import TransformersEngineConfig
 from swift.infer.engines.vllm.config import VllmEngineConfig
 
-transformers = Component(
-    name="transformers",
-    target="swift.infer.engines.transformers.engine:TransformersEngine",
-    config=TransformersEngineConfig,
-    summary="embedded: continuous batching over a transformers model, on CPU or GPU",
+
+def _engine(name: str, made_by: str, config: type[Config], summary: str, **facts: bool) -> Component:
+    target = f"swift.infer.engines.{name}.engine:{made_by}"
+    return Component(name, target, config, summary, tuple(facts.items()))
+
+
+transformers = _engine(
+    "transformers",
+    "TransformersEngine",
+    TransformersEngineConfig,
+    "embedded: continuous batching over a transformers model, on CPU or GPU",
 )
-vllm = Component(
-    name="vllm",
-    target="swift.infer.engines.vllm.engine:build_vllm",
-    config=VllmEngineConfig,
-    summary="vLLM, in this process or as a server of its own",
-    attributes=(("loads", True),),
+vllm = _engine(
+    "vllm", "build_vllm", VllmEngineConfig, "vLLM, in this process or as a server of its own", loads=True
 )
-sglang = Component(
-    name="sglang",
-    target="swift.infer.engines.sglang.engine:SglangEngine",
-    config=SglangEngineConfig,
-    summary="SGLang, a managed server process in its own environment",
-    attributes=(("loads", True),),
+sglang = _engine(
+    "sglang",
+    "SglangEngine",
+    SglangEngineConfig,
+    "SGLang, a managed server process in its own environment",
+    loads=True,
 )
-lmdeploy = Component(
-    name="lmdeploy",
-    target="swift.infer.engines.lmdeploy.engine:LmdeployEngine",
-    config=LmdeployEngineConfig,
-    summary="LMDeploy, a managed server process in its own environment",
-    attributes=(("loads", True),),
+lmdeploy = _engine(
+    "lmdeploy",
+    "LmdeployEngine",
+    LmdeployEngineConfig,
+    "LMDeploy, a managed server process in its own environment",
+    loads=True,
 )
-remote = Component(
-    name="remote",
-    target="swift.infer.engines.remote.engine:RemoteEngine",
-    config=RemoteEngineConfig,
-    summary="any OpenAI-compatible URL",
-    attributes=(("loads", True), ("elsewhere", True)),
+remote = _engine(
+    "remote",
+    "RemoteEngine",
+    RemoteEngineConfig,
+    "any OpenAI-compatible URL",
+    loads=True,
+    elsewhere=True,
 )

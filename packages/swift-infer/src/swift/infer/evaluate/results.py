@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from swift.core.records import installed_versions, replace_record
 
 SCHEMA = 1
 FILE = "eval.json"
@@ -84,22 +84,10 @@ def _write(path: Path, settings: Mapping[str, Any], found: Mapping[str, Any]) ->
     record = {
         "schema": SCHEMA,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **installed_versions(PACKAGES)},
         "settings": dict(settings),
         **found,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".json.tmp")
-    staged.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    staged.replace(path)
+    replace_record(path, record)
     return path
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -61,8 +61,7 @@ def _whole(row: dict[Any, Any], origin: str) -> Row:
 def _rows(path: Path, counts: ReadCounts, *, skip: bool) -> Iterator[tuple[Row, str]]:
     delimiter = DELIMITERS.get(path.suffix.lower())
     if delimiter is None:
-        on_error = "skip" if skip else "raise"
-        return read_rows(find_source(str(path)), on_error=on_error, counts=counts)  # type: ignore[arg-type]
+        return read_rows(find_source(str(path)), on_error="skip" if skip else "raise", counts=counts)
     return _table_rows(path, delimiter)
 
 

@@ -65,6 +65,7 @@ def attach(layer: nn.Linear, scale: Tensor, zero: Tensor, scheme: QuantizationSc
     types.initialize_module_for_quantization(layer, scheme)
     _set(layer, "weight_scale", scale)
     _set(layer, "weight_zero_point", zero)
+    # compressed-tensors keeps it on the layer, where torch's types allow nothing but tensors and modules
     layer.quantization_status = types.QuantizationStatus.FROZEN  # type: ignore[assignment]
 
 

@@ -9,6 +9,10 @@ from pydantic import Field, PositiveInt
 from swift.core.config.schema import Config, Names
 
 Backend = Literal["own", "llmcompressor"]
+Rounding = Literal["gptq", "nearest"]
+Damping = Annotated[
+    float, Field(gt=0, description="share of the mean diagonal added to the Hessian's diagonal")
+]
 
 
 class QuantizerConfig(Config):

@@ -42,6 +42,7 @@ def load_source(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     folder = Path(run.model.adapter)
     check_base(folder, load_config(run.model).to_dict(), run.model.model_id)
     tuner = tuners.build(tuner_of(folder))
+    # tuners promise a module; what they merge into is the class that was loaded
     merged = cast("PreTrainedModel", tuner.merge(tuner.load(model, folder)))
     source = run.model
     if (folder / "tokenizer_config.json").is_file() and not hasattr(load_processor(source), "tokenizer"):

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
-from swift.infer.quantize.config import GroupedConfig
+from swift.infer.quantize.config import Damping, GroupedConfig, Rounding
 
 
 class GptqConfig(GroupedConfig):
     """export: GPTQ."""
 
-    rounding: Literal["gptq", "nearest"] = Field(
+    rounding: Rounding = Field(
         "gptq", description="nearest: plain rounding without data, for what train.qat has trained"
     )
-    damping: float = Field(
-        0.01, gt=0, description="share of the mean diagonal added to the Hessian's diagonal"
-    )
+    damping: Damping = 0.01
     act_order: bool = Field(
         True, description="round columns with large inputs first; groups stay where they are"
     )

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
-from swift.infer.quantize.config import CalibratedConfig
+from swift.infer.quantize.config import CalibratedConfig, Damping, Rounding
 
 
 class Int8Config(CalibratedConfig):
     """export: int8 weights with a scale for each row, int8 inputs with one for each token (W8A8)."""
 
-    rounding: Literal["gptq", "nearest"] = Field(
+    rounding: Rounding = Field(
         "gptq", description="gptq: corrected by calibration data; nearest: plain rounding without data"
     )
-    damping: float = Field(
-        0.01, gt=0, description="share of the mean diagonal added to the Hessian's diagonal"
-    )
+    damping: Damping = 0.01
     smoothing: float = Field(
         0.5,
         ge=0,
