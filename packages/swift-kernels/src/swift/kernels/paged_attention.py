@@ -6,12 +6,24 @@ tokens, W pages of the longest row. Token t of row b lies in page table[b, t // 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from swift.kernels._implementation import Implementation, use_native
 
 if TYPE_CHECKING:
     import torch
+
+
+class _Tensors(NamedTuple):
+    """The arguments of paged_attention() that are tensors, in its order: five of floats, two of integers."""
+
+    query: torch.Tensor
+    new_key: torch.Tensor
+    new_value: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+    table: torch.Tensor
+    lengths: torch.Tensor
 
 
 def paged_attention(
@@ -47,29 +59,22 @@ def paged_attention(
         ValueError: shapes that do not fit, a row that its pages do not hold, or "native" for other tensors.
         RuntimeError: "native" was asked for and is not installed.
     """
-    _check(query, new_key, new_value, keys, values, table, lengths)
+    given = _Tensors(query, new_key, new_value, keys, values, table, lengths)
+    _check(given)
     native = use_native("paged_attention", implementation)
-    floats = (query, new_key, new_value, keys, values)
-    takes = all(one.device.type == "cpu" and str(one.dtype) == "torch.float32" for one in floats)
+    takes = all(one.device.type == "cpu" and str(one.dtype) == "torch.float32" for one in given[:5])
     if implementation == "native" and not takes:
         raise ValueError(
             f"paged_attention: the tensors are {query.dtype} on {query.device}, native code takes float32 on "
             "the CPU; pass implementation='auto'"
         )
     if native and takes:
-        return _native(query, new_key, new_value, keys, values, table, lengths, scale, window)
-    return _reference(query, new_key, new_value, keys, values, table, lengths, scale, window)
+        return _native(given, scale, window)
+    return _reference(given, scale, window)
 
 
-def _check(
-    query: torch.Tensor,
-    new_key: torch.Tensor,
-    new_value: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    table: torch.Tensor,
-    lengths: torch.Tensor,
-) -> None:
+def _check(given: _Tensors) -> None:
+    query, new_key, new_value, keys, values, table, lengths = given
     rows, heads, size = query.shape
     pages, key_heads, page, _ = keys.shape
     fits = (
@@ -85,7 +90,7 @@ def _check(
         and values.is_contiguous()
     )
     if not fits:
-        shapes = [list(one.shape) for one in (query, new_key, new_value, keys, values, table, lengths)]
+        shapes = [list(one.shape) for one in given]
         raise ValueError(
             f"paged_attention: shapes {shapes} do not fit; see the docstring for query, new_key, new_value, "
             "keys, values, table (int32), lengths (int64)"
@@ -102,26 +107,15 @@ def _check(
         )
 
 
-def _native(
-    query: torch.Tensor,
-    new_key: torch.Tensor,
-    new_value: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    table: torch.Tensor,
-    lengths: torch.Tensor,
-    scale: float,
-    window: int,
-) -> torch.Tensor:
+def _native(given: _Tensors, scale: float, window: int) -> torch.Tensor:
     import torch
 
     from swift.kernels import _native
 
-    rows, heads, size = query.shape
-    _, key_heads, page, value_size = values.shape
-    # names keep what contiguous() made alive until the call has returned
-    query, new_key, new_value = query.contiguous(), new_key.contiguous(), new_value.contiguous()
-    table, lengths = table.contiguous(), lengths.contiguous()
+    rows, heads, size = given.query.shape
+    _, key_heads, page, value_size = given.values.shape
+    # names keep what contiguous() made alive until the call has returned; keys and values are so already
+    query, new_key, new_value, keys, values, table, lengths = (one.contiguous() for one in given)
     out = torch.empty(rows, heads, value_size)
     _native.paged_attention(
         (query.data_ptr(), new_key.data_ptr(), new_value.data_ptr(), out.data_ptr()),
@@ -133,19 +127,10 @@ def _native(
     return out
 
 
-def _reference(
-    query: torch.Tensor,
-    new_key: torch.Tensor,
-    new_value: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    table: torch.Tensor,
-    lengths: torch.Tensor,
-    scale: float,
-    window: int,
-) -> torch.Tensor:
+def _reference(given: _Tensors, scale: float, window: int) -> torch.Tensor:
     import torch
 
+    query, new_key, new_value, keys, values, table, lengths = given
     key_heads, page = keys.shape[1:3]
     own = table.gather(1, (lengths // page)[:, None])[:, 0].long()
     keys[own, :, lengths % page] = new_key
