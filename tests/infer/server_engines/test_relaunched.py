@@ -29,50 +29,7 @@ from swift.infer.engines.process.model_folder import INDEX
 from swift.infer.engines.process.relaunched import RelaunchedEngine
 from swift.infer.engines.process.server import Launch
 
-SERVER = """
-import http.server, json, pathlib, struct, sys, time
-
-port, model, *adapters = sys.argv[1:]
-folder = pathlib.Path(model)
-assert json.loads((folder / "config.json").read_text())["model_type"] == "counter"
-index = folder / "model.safetensors.index.json"
-name = json.loads(index.read_text())["weight_map"]["w"] if index.exists() else "model.safetensors"
-raw = (folder / name).read_bytes()
-(size,) = struct.unpack("<Q", raw[:8])
-start, end = json.loads(raw[8:8 + size])["w"]["data_offsets"]
-(weight,) = struct.unpack("<f", raw[8 + size + start : 8 + size + end])
-if weight < 0:
-    sys.exit("a weight is negative: a clear reason")
-added = {"m": 0}
-for word in adapters:
-    name, _, path = word.partition("=")
-    added[name] = json.loads((pathlib.Path(path) / "adapter_config.json").read_text())["r"]
-    if added[name] > 64:
-        sys.exit(f"no room for rank {added[name]}")
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *words): ...
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.send_response(200 if asked["model"] in added else 404)
-        self.send_header("content-type", "text/event-stream")
-        self.end_headers()
-        if asked["model"] not in added:
-            return
-        token = int(weight) + added[asked["model"]]
-        for number in range(asked["max_tokens"]):
-            choice = {"text": f"{token} ", "token_ids": [token], "finish_reason": None}
-            self.wfile.write(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\\n\\n")
-            self.wfile.flush()
-            time.sleep(0.02)
-        last = {"text": "", "finish_reason": "length"}
-        self.wfile.write(b"data: " + json.dumps({"choices": [last]}).encode() + b"\\n\\ndata: [DONE]\\n\\n")
-
-http.server.ThreadingHTTPServer(("127.0.0.1", port := int(port)), Handler).serve_forever()
-"""
+SERVER = Path(__file__).with_name("counter.py")
 
 
 @pytest.fixture
@@ -91,15 +48,14 @@ Weights = list[tuple[str, torch.Tensor]]
 @pytest.fixture
 def build(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     """build(timeout): an engine; what it writes lies in one folder, and is gone when it is closed."""
-    script, temporary = tmp_path / "server.py", tmp_path / "temporary"
-    script.write_text(SERVER)
+    temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     built: list[RelaunchedEngine] = []
 
     def launch(port: int, folder: str, adapters: Iterable[OfferedAdapter]) -> Launch:
         words = [f"{adapter.served}={adapter.folder}" for adapter in adapters]
-        command = [sys.executable, "-S", str(script), str(port), folder, *words]
+        command = [sys.executable, "-S", str(SERVER), str(port), folder, *words]
         return Launch("test", command, f"http://127.0.0.1:{port}/", log=tmp_path / "log", start_timeout=20.0)
 
     def make(timeout: float = 20.0) -> RelaunchedEngine:

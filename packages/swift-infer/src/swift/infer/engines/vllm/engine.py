@@ -86,15 +86,10 @@ class VllmEngine(Engine):
             self.close()
             raise
 
-    @property
-    def max_length(self) -> int:
-        """Longest prompt and answer together, in tokens."""
-        return self._core.max_length
-
     def facts(self) -> EngineFacts:
         """What the model and this way of starting it allow."""
         return EngineFacts(
-            max_length=self.max_length,
+            max_length=self._core.max_length,
             images=self._core.images,
             constraints=CONSTRAINTS,
             adapters=tuple(self._adapters),
