@@ -77,7 +77,7 @@ def fold(block: Block, chain: Chain, factor: Tensor) -> Block:
 
 def _fold_norm(norm: nn.Module, factor: Tensor) -> None:
     """Some norms multiply by their weight, some (Gemma's) by 1 + weight: those show it at weight 0."""
-    weight: Tensor = norm.weight  # type: ignore[assignment]
+    weight = norm.get_parameter("weight")
     kept = weight.data.clone()
     weight.data.zero_()
     probe = torch.ones(1, 1, len(kept), dtype=kept.dtype, device=kept.device)
