@@ -64,7 +64,6 @@ def _cached(repo: str, revision: str | None) -> Path | None:
 
 
 def _download(model_id: str, repo: str, revision: str | None) -> Path:
-    import httpx
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
 
@@ -79,7 +78,8 @@ def _download(model_id: str, repo: str, revision: str | None) -> Path:
         ) from error
     except HfHubHTTPError as error:
         raise _unavailable(model_id, repo, "Hugging Face", _status(error)) from error
-    except (httpx.HTTPError, OfflineModeIsEnabled, OSError) as error:
+    # Its own error derives from those of the HTTP library that this version of it uses, and from OSError.
+    except (*HfHubHTTPError.__bases__, OfflineModeIsEnabled) as error:
         reason = (
             "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else f"no connection: {error}"
         )

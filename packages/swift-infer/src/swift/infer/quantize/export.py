@@ -19,6 +19,7 @@ from swift.core.registry import quantizers
 from swift.infer.load import inference_device
 from swift.infer.quantize.card import write_card
 from swift.infer.quantize.job import Job
+from swift.infer.quantize.libraries import check_library
 from swift.infer.quantize.perplexity import first_answer, perplexity
 from swift.infer.quantize.source import check_space, export_dtype, load_source, plain_bytes
 from swift.infer.quantize.tokens import Tokens, gather_tokens
@@ -49,12 +50,14 @@ def export(run: RunConfig) -> Exported:
     Raises:
         ConfigError: export.output_dir or calibration data is missing.
         CheckpointError: the output holds something already, or there is no room for it.
-        ModelError: the model cannot be loaded or quantised, or what was written does not work.
+        ModelError: the method's library is missing, the model cannot be loaded or quantised, or what was
+            written does not work.
     """
     if run.export.output_dir is None:
         raise ConfigError("export.output_dir is not set", "name a new folder: --output DIR")
     output = Path(run.export.output_dir)
     check_new_folder(output)
+    check_library(run.export.method)
     quiet_libraries()
     quiet_loggers()
     device = inference_device(run)
