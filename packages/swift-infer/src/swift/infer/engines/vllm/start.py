@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,9 @@ async def _made(arguments: AsyncEngineArgs, folder: Path) -> AsyncLLM:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     try:
-        return AsyncLLM.from_engine_args(arguments)
+        llm = AsyncLLM.from_engine_args(arguments)
+        await llm.collective_rpc("end_with_server", args=(os.getpid(),))
+        return llm
     except (ValueError, RuntimeError, OSError, NotImplementedError) as error:
         raise EngineError(_problem(folder, error), _remedy(folder)) from error
 
