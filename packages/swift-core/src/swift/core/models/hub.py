@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from swift.core.errors import ModelError, nearest
 from swift.core.models.folder import check_model_folder, missing_weights
@@ -67,6 +67,8 @@ def _download(model_id: str, repo: str, revision: str | None) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
 
+    # The hub's own error derives from OSError, and from that of the HTTP library which this version uses.
+    no_connection = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
     try:
         info = HfApi().model_info(repo, revision=revision, timeout=SECONDS_TO_ANSWER)
         files = [sibling.rfilename for sibling in info.siblings or ()]
@@ -78,8 +80,7 @@ def _download(model_id: str, repo: str, revision: str | None) -> Path:
         ) from error
     except HfHubHTTPError as error:
         raise _unavailable(model_id, repo, "Hugging Face", _status(error)) from error
-    # Its own error derives from those of the HTTP library that this version of it uses, and from OSError.
-    except (*HfHubHTTPError.__bases__, OfflineModeIsEnabled) as error:
+    except no_connection as error:
         reason = (
             "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else f"no connection: {error}"
         )

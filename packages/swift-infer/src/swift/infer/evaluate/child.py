@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from swift.core.errors import EngineError
+from swift.infer.evaluate.catalog import package_folder
 
 GLANCE = 0.5  # seconds between two looks at what the worker has written
 
@@ -26,9 +27,13 @@ class Worker:
     Args:
         folder: where its log (worker.log) goes; the log of an earlier one is kept and continued.
         silence: seconds in which neither log nor answers may grow before an order is given up.
+
+    Raises:
+        ConfigError: EvalScope is not installed.
     """
 
     def __init__(self, folder: Path, silence: float) -> None:
+        package_folder()
         self.folder = folder
         self.log = folder / "worker.log"
         self.silence = silence
