@@ -33,8 +33,10 @@ class _Merge:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self.ended.set()
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:  # a cancellation may come here too
+                self.ended.set()
 
     async def _drain(self, request: GenerationRequest) -> None:
         try:
