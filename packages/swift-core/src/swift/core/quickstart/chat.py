@@ -12,7 +12,7 @@ from pathlib import Path
 from swift.core.errors import EngineError
 
 READY = "ready: "
-START_SECONDS = 120.0
+START_SECONDS = 600.0  # on a machine with much else to do; a server that ends is noticed at once
 
 
 @contextmanager
@@ -44,7 +44,9 @@ def _wait_until_ready(server: subprocess.Popen[bytes], log: Path) -> str:
                 return line.removeprefix(READY).strip()
         time.sleep(0.1)
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
-    raise EngineError(f"swift serve did not come up:\n{tail}", f"its output is in {log}")
+    status = server.poll()
+    how = f"was not ready after {START_SECONDS:g} s" if status is None else f"ended with status {status}"
+    raise EngineError(f"swift serve {how}:\n{tail}", f"its output is in {log}")
 
 
 def ask(base_url: str, prompt: str) -> str:
