@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from swift.core.catalog import PROVIDERS
-from swift.core.console import quiet_loggers
+from swift.core.console import no_bars_in_logs, quiet_loggers
 from swift.core.errors import EXIT_INTERRUPTED, RegistryError, SwiftError, did_you_mean
 
 GROUP = "swift.commands"
@@ -93,6 +93,7 @@ def package_group(namespace: str, help_text: str = "") -> CommandGroup:
 def run_group(group: click.Group) -> None:
     """Run a group as a program: expected errors in one or two lines, Ctrl-C with status 130."""
     quiet_loggers()
+    no_bars_in_logs()
     # Python's last collections would look through all that torch and transformers made: seconds, for nothing.
     atexit.register(gc.freeze)
     try:

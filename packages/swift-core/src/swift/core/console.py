@@ -24,10 +24,13 @@ def quiet_loggers() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def quiet_in_logs() -> None:
-    """Let transformers draw no progress bars where nobody watches: stderr is no terminal."""
+def no_bars_in_logs() -> None:
+    """Keep the bars of tqdm, which most libraries draw, out of a stderr that is no terminal.
+
+    Before any of them is imported: tqdm reads the environment then. Child processes inherit it.
+    """
     if not sys.stderr.isatty():
-        quiet_libraries()
+        os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def quiet_libraries() -> None:

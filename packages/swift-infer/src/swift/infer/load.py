@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift.core.config.run import RunConfig, load_run
-from swift.core.console import quiet_in_logs
 from swift.core.errors import ConfigError, ModelError
 from swift.core.models.adapter_folder import CONFIGS, adapter_file, adapter_record, tuner_of
 
@@ -120,7 +119,6 @@ def load_adapted(run: RunConfig, head: Head | None = None) -> tuple[Any, Any]:
     from swift.core.registry import tuners
     from swift.infer.adapter_base import check_base
 
-    quiet_in_logs()
     device = inference_device(run)
     model = load_model(
         run.model, dtype=inference_dtype(run, device), device=device, seed=run.loop.seed, head=head

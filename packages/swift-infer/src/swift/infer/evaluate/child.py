@@ -80,6 +80,8 @@ class Worker:
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self.folder.mkdir(parents=True, exist_ok=True)
+            # its bars go to its log, where they are signs of life
+            inherited = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "swift.infer.evaluate.worker"],
@@ -88,7 +90,7 @@ class Worker:
                     stderr=log,
                     bufsize=0,
                     start_new_session=True,
-                    env={**os.environ, "NO_PROXY": _with_loopback(os.environ.get("NO_PROXY", ""))},
+                    env={**inherited, "NO_PROXY": _with_loopback(os.environ.get("NO_PROXY", ""))},
                 )
         return self._process
 
