@@ -15,6 +15,7 @@ from gradio_client.exceptions import AppError
 
 from swift.core.errors import EngineError
 from swift.infer.app.client import text_of
+from swift.infer.app.page import said
 
 SWIFT = [sys.executable, "-c", "from swift.infer.cli import main; main()"]
 NONE = (None,) * 3
@@ -84,6 +85,12 @@ def test_answers_come_piece_by_piece_and_are_those_of_the_api(browser, page, tin
 def test_a_refusal_of_the_server_is_shown(browser):
     with pytest.raises(AppError, match="the model 'nobody' does not exist"):
         browser.predict({"text": "Hello", "files": []}, "", "nobody", 8, 0.0, *NONE, api_name="/chat")
+
+
+def test_an_error_is_plain_text_and_no_traceback():
+    shown = said(EngineError("'<image>' is missing"))
+    assert shown.message == "'&lt;image&gt;' is missing"
+    assert not shown.print_exception
 
 
 def test_nobody_gets_in_without_a_key(page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -37,13 +38,13 @@ def build_page(client_of: ClientOf, title: str) -> gr.Blocks:
                 text += piece
                 yield text
         except SwiftError as error:
-            raise gr.Error(str(error)) from error
+            raise said(error) from error
 
     async def offered(chosen: str | None, request: gr.Request) -> Any:
         try:
             names = await client_of(request.username).models()
         except SwiftError as error:
-            raise gr.Error(str(error)) from error
+            raise said(error) from error
         return gr.update(choices=names, value=chosen if chosen in names else names[0])
 
     with gr.Blocks(title=title, analytics_enabled=False, fill_height=True) as page:
@@ -65,6 +66,11 @@ def build_page(client_of: ClientOf, title: str) -> gr.Blocks:
         assert chat is not None
         page.load(offered, controls["model"], controls["model"], api_name="models")
     return page
+
+
+def said(error: SwiftError) -> gr.Error:
+    """The error as the page shows it, which takes it for HTML; no traceback in the terminal."""
+    return gr.Error(escape(str(error), quote=False), print_exception=False)
 
 
 def parameter_controls() -> dict[str, Any]:
