@@ -58,7 +58,7 @@ def subjects_of(config: str | None, overrides: list[str], models: list[str]) -> 
     first = load_infer_run(path, overrides)
     compared = models or first.benchmark.compare
     if not compared:
-        return [Subject(getattr(first.engine, "model", None) or served_name(first), first)]
+        return [Subject(served_name(first), first)]
     runs = [load_infer_run(path, [*overrides, f"model.model_id={json.dumps(model)}"]) for model in compared]
     names = [served_name(one) for one in runs]
     full = [model.strip("/").replace("/", "_") for model in compared]
