@@ -190,6 +190,7 @@ def test_the_request_log(run_server: Any, tmp_path: Path) -> None:
     assert 0 < first["queue_seconds"] <= first["first_token_seconds"] <= first["seconds"]
     assert first["finish_reason"] == "length" and first["stream"] and first["route"] == CHAT
     assert unknown["status"] == 404 and unknown["completion_tokens"] == 0
+    assert unknown["error"] == "model_not_found"
     assert refused["status"] == 401 and refused["key"] is None and refused["error"] == "invalid_api_key"
 
 

@@ -9,9 +9,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from swift.core.errors import EngineError
 from swift.infer.server.text import printable
+
+ERROR_KEY = "swift.error"
 
 
 class ApiError(Exception):
@@ -48,7 +51,20 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         """The HTTP answer."""
-        return JSONResponse(self.body(), self.status, self.headers)
+        return ErrorResponse(self)
+
+
+class ErrorResponse(JSONResponse):
+    """An error as an HTTP answer; it leaves its code in the scope, for the log and the metrics."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.body(), error.status, error.headers)
+        self.code = error.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        scope[ERROR_KEY] = self.code
+        await super().__call__(scope, receive, send)
 
 
 def install_handlers(app: FastAPI) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from swift.infer.server.errors import ApiError
+from swift.infer.server.errors import ERROR_KEY, ApiError
 from swift.infer.server.gateway.exchange import SCOPE_KEY, Exchange, begin
 from swift.infer.server.gateway.gateway import Gateway
 from swift.infer.server.gateway.receive import read_body, replayed
@@ -42,6 +42,7 @@ class GatewayMiddleware:
             raise
         finally:
             exchange.route = route_of(scope)
+            exchange.error = exchange.error or scope.get(ERROR_KEY)
             self.gateway.end(exchange)
 
     async def _pass(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +52,6 @@ class GatewayMiddleware:
             most = int(config.max_body_mb * 2**20)
             body = await read_body(scope, receive, most, config.receive_timeout)
         except ApiError as error:
-            exchange.error = error.code
             await error.response()(scope, receive, send)
         else:
             await self.app(scope, replayed(body, receive), send)
