@@ -2,6 +2,7 @@
 
     swift engines install llmcompressor
     python benchmarks/quantize.py [--model FOLDER --data FILE] [--methods gptq awq int8 fp8]
+    python benchmarks/quantize.py --qat 60     rounding to 2 bits after 60 steps with and without train.qat
 
 Without a model, tiny/qwen3 learns Python's manual first (a minute), and is measured on the part that was
 kept back. Both sides get the same weights, the same calibration rows and settings; what they wrote is loaded
@@ -21,9 +22,11 @@ from typing import Any
 
 import torch
 
+from swift.core.config.run import load_run
 from swift.core.config.schema import ModelConfig
 from swift.core.errors import SwiftError
 from swift.core.models.load import load_model, load_processor, save_model
+from swift.core.train.run import train_in_process
 from swift.infer.load import load_infer_run
 from swift.infer.quantize.export import export
 
@@ -31,8 +34,8 @@ PIECE = 400  # characters of a row
 CALIBRATED = ("gptq", "awq", "int8")
 
 
-def learned(folder: Path, steps: int) -> tuple[Path, Path]:
-    """(tiny/qwen3 after some steps on Python's manual, rows that it has not seen)."""
+def learned(folder: Path, steps: int) -> tuple[Path, Path, Path]:
+    """(tiny/qwen3 after some steps on Python's manual, the rows it has seen, others)."""
     text = "\n\n".join(topics[topic] for topic in sorted(topics))
     pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
     known, kept = pieces[: len(pieces) * 4 // 5], pieces[len(pieces) * 4 // 5 :]
@@ -48,9 +51,13 @@ def learned(folder: Path, steps: int) -> tuple[Path, Path]:
         optimizer.step()
         optimizer.zero_grad()
     save_model(model, tokenizer, folder / "model")
-    rows = folder / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"text": piece}) + "\n" for piece in kept), encoding="utf-8")
-    return folder / "model", rows
+    return folder / "model", written(folder / "known.jsonl", known), written(folder / "rows.jsonl", kept)
+
+
+def written(file: Path, texts: list[str]) -> Path:
+    """A file of rows."""
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return file
 
 
 def measure(model: Path, data: Path, method: str, backend: str, output: Path) -> dict[str, Any]:
@@ -69,6 +76,19 @@ def measure(model: Path, data: Path, method: str, backend: str, output: Path) ->
     return {"before": before, "after": after, "bytes": result.size[1], "seconds": seconds}
 
 
+def aware(folder: Path, model: Path, known: Path, data: Path, steps: int, qat: str) -> dict[str, Any]:
+    """Perplexity before and after plain rounding to 2 bits, after more steps with or without qat."""
+    words = [f"model.model_id={model}", f"data.dataset_name={known}", "data.max_length=96"]
+    words += [f"train.output_dir={folder}", f"train.max_steps={steps}", "train.learning_rate=1e-3"]
+    words += ["train.stage=pt", "train.tuner_strategy=full", f"train.qat={qat}", "train.qat_group_size=32"]
+    train_in_process(load_run(None, words))
+    words = [f"model.model_id={folder}", f"data.val_dataset_name={data}", "export.method=gptq"]
+    words += ["export.rounding=nearest", "export.bits=2", "export.group_size=32"]
+    result = export(load_infer_run(None, [*words, f"export.output_dir={folder}-2"]))
+    before, after = result.perplexity or (float("nan"), float("nan"))
+    return {"before": before, "after": after}
+
+
 def main() -> None:
     """Print one line for each method and side."""
     parser = argparse.ArgumentParser(
@@ -78,12 +98,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--steps", type=int, default=100, help="of learning without --model")
     parser.add_argument("--methods", nargs="+", default=["fp8", "int8", "gptq", "awq"])
+    parser.add_argument("--qat", type=int, metavar="STEPS", help="compare training for few bits instead")
     given = parser.parse_args()
     if (given.model is None) != (given.data is None):
         parser.error("--model and --data go together")
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        model, data = (given.model, given.data) if given.model else learned(folder, given.steps)
+        model, known, data = (
+            (given.model, given.data, given.data) if given.model else learned(folder, given.steps)
+        )
+        if given.qat:
+            for qat in ("null", "int2"):
+                figures = aware(folder / f"qat-{qat}", model, known, data, given.qat, qat)
+                print(json.dumps({"steps": given.qat, "qat": qat, **figures}), flush=True)
+            return
         for method in given.methods:
             for backend in ("own", "llmcompressor"):
                 figures = measure(model, data, method, backend, folder / f"{method}-{backend}")
