@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import UsageError
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -206,3 +207,8 @@ def test_the_list_of_benchmarks() -> None:
     assert "gsm8k_v" in result.output
     with pytest.raises(ConfigError, match="nothing is to be measured"):
         invoke("--model", "tiny/qwen3")
+
+
+def test_a_load_test_refuses_questions() -> None:
+    with pytest.raises(UsageError, match=r"not --qa, --limit; eval\.perf_requests"):
+        invoke("--perf", "--qa", "questions.csv", "--limit", 3)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from swift.core.config.schema import InferConfig, ModelConfig
+from swift.core.engines import facts_of
 from swift.core.errors import DataError
 from swift.core.models.load import load_model, load_tokenizer
 from swift.infer.engines.transformers.engine import TransformersEngine
@@ -62,6 +65,8 @@ def test_parameters_change_and_wrong_ones_change_nothing(state):
         obey("/set top_p 7", state)
     with pytest.raises(DataError, match="did you mean 'temperature'"):
         obey("/set temprature 1", state)
+    with pytest.raises(DataError, match=r"seed is '\[', which is no value"):
+        obey("/set seed [", state)
     assert state.config.top_p == 1.0
 
 
@@ -85,6 +90,19 @@ def test_the_system_message_is_read(state):
 def test_images_are_refused_by_a_model_that_takes_none(state):
     with pytest.raises(DataError, match="takes no images"):
         obey("/image a.png", state)
+
+
+def test_a_file_that_is_no_image_is_refused_before_it_is_asked_about(state, monkeypatch, tmp_path):
+    sees = replace(facts_of(state.engine), images=True)
+    monkeypatch.setattr("swift.infer.terminal.words.facts_of", lambda engine: sees)
+    (tmp_path / "a.png").write_text("no image")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
+    for name, reason in (("a.png", "not an image that pillow can read"), ("c.png", "No such file")):
+        with pytest.raises(DataError, match=reason):
+            obey(f"/image {tmp_path / name}", state)
+    assert state.images == []
+    assert obey(f"/image {tmp_path / 'b.png'}", state) == "b.png goes with the next question"
+    assert len(state.images) == 1
 
 
 def test_a_whole_chat(engine, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,8 @@ def run(words: tuple[str, ...], list_word: str | None, perf: bool, compare: str 
     """Measure models, test their speed, or list what can be measured."""
     if list_word is not None:
         return show_benchmarks(list_word)
+    if perf:
+        check_load_test(given)
     config, overrides, models = apart(words, compare)
     for option, key in LISTS.items():
         named = [name for value in given.pop(option) for name in value.split(",")]
@@ -28,6 +31,19 @@ def run(words: tuple[str, ...], list_word: str | None, perf: bool, compare: str 
         overrides += [f"{key}={json.dumps(value)}"] if value is not None else []
     subjects = subjects_of(config, [*overrides, *as_overrides(given)], models)
     return load_test(subjects) if perf else measure(subjects)
+
+
+def check_load_test(given: Mapping[str, Any]) -> None:
+    """Refuse what a load test, which asks random prompts, would leave out.
+
+    Raises:
+        UsageError: questions, or how many of them.
+    """
+    unused = [f"--{option}" for option in (*LISTS, "limit") if given[option]]
+    if unused:
+        raise click.UsageError(
+            f"--perf asks random prompts, not {', '.join(unused)}; eval.perf_requests says how many"
+        )
 
 
 def apart(words: tuple[str, ...], compare: str | None) -> tuple[str | None, list[str], list[str]]:

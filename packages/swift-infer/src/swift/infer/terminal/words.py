@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
+from PIL import Image
 from pydantic import ValidationError
 
 from swift.core.engines import facts_of
@@ -23,7 +24,7 @@ def obey(line: str, state: ChatState) -> str:
     """
     word, _, argument = line[1:].partition(" ")
     if word not in WORDS:
-        raise DataError(f"unknown command /{word}", did_you_mean(word, WORDS))
+        raise DataError(f"unknown command /{word}", did_you_mean(word, [*WORDS, "exit"]))
     return WORDS[word][0](state, argument.strip())
 
 
@@ -46,9 +47,12 @@ def _image(state: ChatState, argument: str) -> str:
         raise DataError("this model takes no images", "chat with one that does, such as Qwen2.5-VL")
     file = Path(argument).expanduser()
     try:
+        with Image.open(file) as picture:
+            picture.load()
         state.images.append(file.read_bytes())
-    except OSError as error:
-        raise DataError(f"image {argument!r} cannot be read: {error.strerror}", "/image PATH") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or "it is not an image that pillow can read"
+        raise DataError(f"image {argument!r} cannot be read: {reason}", "/image PATH") from error
     return f"{file.name} goes with the next question"
 
 
@@ -73,6 +77,8 @@ def _set(state: ChatState, argument: str) -> str:
         state.config = type(state.config).model_validate(changed)
     except ValidationError as error:
         raise DataError(f"{name} is {value.strip()!r}: {error.errors()[0]['msg']}") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{name} is {value.strip()!r}, which is no value") from error
     return f"{name}={getattr(state.config, name)}"
 
 
