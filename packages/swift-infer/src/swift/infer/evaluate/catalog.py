@@ -38,7 +38,7 @@ def check_names(wanted: Iterable[str]) -> None:
         if name not in names():
             raise ConfigError(
                 f"eval.benchmarks: unknown benchmark {name!r}",
-                f"{did_you_mean(name, names())} All of them: swift eval --list",
+                f"{did_you_mean(name, names())} All of them: swift eval --list all",
             )
 
 
