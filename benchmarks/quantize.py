@@ -1,7 +1,7 @@
-"""Our GPTQ, AWQ, int8 and FP8 beside llm-compressor's: perplexity after, size, time.
+"""Every method of export, and our GPTQ, AWQ, int8 and FP8 beside llm-compressor's: perplexity, size, time.
 
     swift engines install llmcompressor
-    python benchmarks/quantize.py [--model FOLDER --data FILE] [--methods gptq awq int8 fp8]
+    python benchmarks/quantize.py [--model FOLDER --data FILE] [--methods gptq awq ...]
     python benchmarks/quantize.py --qat 60     rounding to 2 bits after 60 steps with and without train.qat
 
 Without a model, tiny/qwen3 learns Python's manual first (a minute), and is measured on the part that was
@@ -32,6 +32,7 @@ from swift.infer.quantize.export import export
 
 PIECE = 400  # characters of a row
 CALIBRATED = ("gptq", "awq", "int8")
+COMPARED = ("fp8", *CALIBRATED)
 
 
 def learned(folder: Path, steps: int) -> tuple[Path, Path, Path]:
@@ -63,7 +64,9 @@ def written(file: Path, texts: list[str]) -> Path:
 def measure(model: Path, data: Path, method: str, backend: str, output: Path) -> dict[str, Any]:
     """One export: perplexity before and after, bytes, seconds; or why there is none."""
     words = [f"model.model_id={model}", f"data.dataset_name={data}", f"export.method={method}"]
-    words += [f"export.output_dir={output}", f"export.backend={backend}"]
+    words.append(f"export.output_dir={output}")
+    if method in COMPARED:
+        words.append(f"export.backend={backend}")
     if method in CALIBRATED:
         words.append("export.calibration_samples=128")
     started = time.perf_counter()
@@ -96,8 +99,8 @@ def main() -> None:
     )
     parser.add_argument("--model", type=Path)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--steps", type=int, default=100, help="of learning without --model")
-    parser.add_argument("--methods", nargs="+", default=["fp8", "int8", "gptq", "awq"])
+    parser.add_argument("--steps", type=int, default=300, help="of learning without --model")
+    parser.add_argument("--methods", nargs="+", default=[*COMPARED, "bnb-nf4", "bnb-int8", "gguf"])
     parser.add_argument("--qat", type=int, metavar="STEPS", help="compare training for few bits instead")
     given = parser.parse_args()
     if (given.model is None) != (given.data is None):
@@ -113,7 +116,7 @@ def main() -> None:
                 print(json.dumps({"steps": given.qat, "qat": qat, **figures}), flush=True)
             return
         for method in given.methods:
-            for backend in ("own", "llmcompressor"):
+            for backend in ("own", "llmcompressor") if method in COMPARED else ("own",):
                 figures = measure(model, data, method, backend, folder / f"{method}-{backend}")
                 print(json.dumps({"method": method, "backend": backend, **figures}), flush=True)
 

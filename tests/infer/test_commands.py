@@ -207,10 +207,26 @@ def test_serve_refuses_a_port_in_use() -> None:
     assert caught.value.exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["poet"], "'poet' is not NAME=PATH"),
+        (["=out"], "'=out' is not NAME=PATH"),
+        (["a=x", "a=y"], "'a' is given twice"),
+    ],
+)
+def test_adapters_on_the_command_line_are_named(given: list[str], says: str) -> None:
+    words = [word for each in given for word in ("--adapters", each)]
+    found = CliRunner().invoke(serve, ["--model", "tiny/qwen3", *words])
+    assert found.exit_code == 2 and says in found.output
+
+
 @pytest.mark.timeout(120)
-def test_serves_until_it_is_told_to_stop(tiny_model_dir: Path) -> None:
+def test_serves_until_it_is_told_to_stop(tiny_model_dir: Path, tmp_path: Path) -> None:
+    adapter(tmp_path / "poet", load_model(ModelConfig(), dtype=torch.float32, device="cpu"))
     program = "from swift.infer.cli import main; main()"
     arguments = ["serve", "--model", str(tiny_model_dir), "--port", "0", "--served-model-name", "mine"]
+    arguments += ["--adapters", f"poet={tmp_path / 'poet'}"]
     with subprocess.Popen(
         [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -222,6 +238,7 @@ def test_serves_until_it_is_told_to_stop(tiny_model_dir: Path) -> None:
                 answer = client.chat.completions.create(
                     model="mine", messages=[{"role": "user", "content": "hi"}], max_tokens=4
                 )
+                assert {card.id for card in client.models.list()} == {"mine", "poet"}
             assert answer.usage is not None and answer.usage.completion_tokens >= 1
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=30) == 0

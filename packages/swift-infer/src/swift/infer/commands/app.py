@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swift.infer.commands.options import SAMPLING, as_overrides, given_run, options, run_command
+from swift.infer.commands.options import (
+    SAMPLING,
+    adapters_option,
+    as_overrides,
+    given_run,
+    options,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from swift.core.config.run import RunConfig
@@ -16,8 +23,8 @@ def run(words: tuple[str, ...], url: str | None, api_key_env: str | None, **shor
     """Show the chat page until SIGTERM or Ctrl-C."""
     if url is None and api_key_env is not None:
         raise click.UsageError("--api-key-env belongs to --url")
-    if url is not None and (short.get("model") or short.get("adapter")):
-        raise click.UsageError("--url is a server that has its model: leave --model and --adapter out")
+    if url is not None and any(short.get(name) for name in ("model", "adapter", "adapters")):
+        raise click.UsageError("--url is a server that has its model: leave --model and its adapters out")
     config = given_run(words, short) if url is None else modelless_run(words, short)
     from swift.infer.server.run import end_on_sigterm, listen
 
@@ -44,10 +51,12 @@ command = run_command(
     "app",
     run,
     "Chat with a model on a page in the browser; the API is served beside it.",
-    example="infer.adapters.poet=out/poet",
+    example="infer.max_running=128",
     params=[
         click.Option(["--url"], help="page only, for a server that runs elsewhere (OpenAI-compatible)"),
         click.Option(["--api-key-env"], help="environment variable that holds the key of --url"),
-        *options("model", "adapter", "engine", "host", "port", "served-model-name", *SAMPLING),
+        *options("model", "adapter"),
+        adapters_option(),
+        *options("engine", "host", "port", "served-model-name", *SAMPLING),
     ],
 )

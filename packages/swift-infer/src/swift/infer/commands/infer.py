@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swift.infer.commands.options import SAMPLING, file_option, given_run, options, run_command
+from swift.infer.commands.options import (
+    SAMPLING,
+    adapters_option,
+    file_option,
+    given_run,
+    options,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from swift.core.config.run import RunConfig
@@ -57,7 +64,9 @@ command = run_command(
     "Chat with a model in the terminal, or answer the rows of a file.",
     example="infer.top_p=0.9",
     params=[
-        *options("model", "adapter", "engine", *SAMPLING),
+        *options("model", "adapter"),
+        adapters_option(),
+        *options("engine", *SAMPLING),
         file_option("input", "rows to answer (JSONL, JSON, CSV, ...)"),
         file_option("output", "where the answers go, as JSONL; replaced at the end"),
     ],

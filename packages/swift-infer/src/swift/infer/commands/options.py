@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SHORT = {
     "model": ("model.model_id", "model folder, hub id, short name or tiny/NAME"),
     "adapter": ("model.adapter", "adapter folder, or the output folder of a run"),
+    "adapters": ("infer.adapters", ""),  # adapters_option
     "engine": ("infer.engine", "who generates"),
     "max-new-tokens": ("infer.max_new_tokens", "longest answer, in tokens"),
     "temperature": ("infer.temperature", "0: greedy"),
@@ -53,21 +54,48 @@ def options(*names: str) -> list[click.Parameter]:
     return [click.Option([f"--{name}"], help=f"{SHORT[name][1]}  [{SHORT[name][0]}]") for name in names]
 
 
+def adapters_option() -> click.Option:
+    """--adapters NAME=PATH, once for each."""
+    return click.Option(
+        ["--adapters"],
+        multiple=True,
+        metavar="NAME=PATH",
+        callback=_named_folders,
+        help="LoRA adapter beside the model, chosen by a request's model; once for each  [infer.adapters]",
+    )
+
+
+def _named_folders(
+    context: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str] | None:
+    """Name -> folder; None: the configuration's own."""
+    folders: dict[str, str] = {}
+    for word in given:
+        name, _, folder = word.partition("=")
+        if not name or not folder:
+            raise click.BadParameter(f"{word!r} is not NAME=PATH", context, option)
+        if name in folders:
+            raise click.BadParameter(f"{name!r} is given twice", context, option)
+        folders[name] = folder
+    return folders or None
+
+
 def file_option(name: str, help: str, *, required: bool = False) -> click.Option:
     """An option that names a file."""
     return click.Option([f"--{name}"], type=click.Path(path_type=Path), required=required, help=help)
 
 
 def as_overrides(values: dict[str, Any]) -> list[str]:
-    """The overrides that the given short options stand for; the value is YAML, or JSON text for words."""
+    """The overrides that the given short options stand for; the value is YAML, or JSON for words and maps."""
     import json
 
+    whole = ("infer.system", "infer.served_model_name", "infer.adapters", "model.model_id", "model.adapter")
     overrides = []
     for name, value in values.items():
         key, _ = SHORT[name.replace("_", "-")]
         if value is not None:
-            words = key in ("infer.system", "infer.served_model_name", "model.model_id", "model.adapter")
-            overrides.append(f"{key}={json.dumps(value, ensure_ascii=False) if words else value}")
+            written = json.dumps(value, ensure_ascii=False) if key in whole else value
+            overrides.append(f"{key}={written}")
     return overrides
 
 

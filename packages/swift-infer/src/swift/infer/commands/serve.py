@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swift.infer.commands.options import SAMPLING, given_run, options, run_command
+from swift.infer.commands.options import SAMPLING, adapters_option, given_run, options, run_command
 
 
 def run(words: tuple[str, ...], **short: Any) -> None:
@@ -25,5 +25,9 @@ command = run_command(
     run,
     "Serve a model with an OpenAI-compatible API.",
     example="infer.max_running=128",
-    params=options("model", "adapter", "engine", "host", "port", "served-model-name", *SAMPLING),
+    params=[
+        *options("model", "adapter"),
+        adapters_option(),
+        *options("engine", "host", "port", "served-model-name", *SAMPLING),
+    ],
 )
