@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -52,6 +53,12 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     """What is dealt out to the processes."""
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_socket_paths() -> None:
+    """multiprocessing keeps the folder it takes first; those of tests are too long for its sockets."""
+    multiprocessing.util.get_temp_dir()
 
 
 @pytest.fixture(scope="session")
