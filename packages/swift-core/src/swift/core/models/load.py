@@ -283,4 +283,6 @@ def _readable(config: ModelConfig) -> Iterator[None]:
             remedy = "list the plugin that registers this model_type under plugins:, or update transformers"
         elif "attention" in str(error) or "attn_implementation" in str(error):
             remedy = "set model.attn_implementation=eager, or one that this architecture supports"
+        elif isinstance(error, ImportError):
+            remedy = "install the package that it names"
         raise ModelError(f"model {config.model_id!r} cannot be loaded: {text}", remedy) from error
