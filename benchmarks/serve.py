@@ -1,7 +1,7 @@
 """One model behind several servers, asked by one client: tokens per second, latencies, memory.
 
     python benchmarks/serve.py [--servers vllm gateway+vllm embedded transformers] [--rounds 5] [--repeats 2]
-    python benchmarks/serve.py --concurrency 1 --requests 200 --tokens 16     latency without queueing
+    python benchmarks/serve.py --together --concurrency 1 --tokens 16    latency without queueing
     python benchmarks/serve.py --servers embedded --concurrency 1000          many at once
     python benchmarks/serve.py --servers embedded --running 256               a large batch
     python benchmarks/serve.py --servers embedded --context 32768             one long prompt
@@ -9,15 +9,19 @@
 A random Qwen3 of 13M parameters in fp32 answers chat streams whose prompts differ, so that no cache of
 prefixes counts. A round sends --requests requests, --concurrency of them at a time, from a process of its
 own that looks at bytes only. Servers run one after the other, never two at a time, and all of them --repeats
-times in turn, so that a busy moment of the machine hits more than one. Printed are medians over the rounds
-and repeats; the first round of every start is not counted. The ratio is to the first server named. A request
-is lost unless its stream is complete. On a machine that does other work too, only the processor time of a
-token, which a server takes with all its processes, can be compared.
+times in turn, so that a busy moment of the machine hits more than one. With --together all run at once and
+are asked in turn, round by round: for differences smaller than what the machine does from one minute to the
+next. Printed are medians over the rounds and repeats; the first round of every start is not counted. The
+ratio is to the first server named. A request is lost unless its stream is complete. On a machine that does
+other work too, only the processor time of a token, which a server takes with all its processes, can be
+compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import json
 import signal
 import statistics
@@ -54,6 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=64, help="of an answer")
     parser.add_argument("--prompt-words", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5, help="after the first, for every start of a server")
+    parser.add_argument("--together", action="store_true", help="start all, and ask them in turn")
     parser.add_argument("--repeats", type=int, default=1, help="how often all servers are started in turn")
     parser.add_argument("--running", type=int, default=64, help="sequences that a server generates together")
     parser.add_argument("--context", type=int, help="serve and fill a context of so many tokens")
@@ -107,19 +112,23 @@ def main() -> None:
         context = options.context or 4096
         model = make_model(folder, context)
         setup = Setup(model, context, options.running, options.kv_gb, options.binaries)
-        seed = 0
-        for repeat in range(options.repeats):
-            for name in options.servers:
-                with started(name, setup, options.threads, folder / f"{name}.log") as (port, watch):
-                    for number in range(options.rounds + 1):
-                        seed += 1
-                        before = processor_seconds(watch.root)
-                        found = ask(job(options, model, port, seed), name, model)
-                        used = processor_seconds(watch.root) - before
-                        found["processor_per_token"] = used / max(1, found["tokens"])
-                        print(f"{name} {repeat}.{number}: {line(found)}", file=sys.stderr, flush=True)
-                        if number:
-                            rounds[name].append(found)
+        seeds = itertools.count(1)
+        groups = [options.servers] if options.together else [[name] for name in options.servers]
+        for repeat, group in itertools.product(range(options.repeats), groups):
+            with contextlib.ExitStack() as stack:
+                running = {
+                    name: stack.enter_context(started(name, setup, options.threads, folder / f"{name}.log"))
+                    for name in group
+                }
+                for number, name in itertools.product(range(options.rounds + 1), group):
+                    port, watch = running[name]
+                    before = processor_seconds(watch.root)
+                    found = ask(job(options, model, port, next(seeds)), name, model)
+                    used = processor_seconds(watch.root) - before
+                    found["processor_per_token"] = used / max(1, found["tokens"])
+                    print(f"{name} {repeat}.{number}: {line(found)}", file=sys.stderr, flush=True)
+                    if number:
+                        rounds[name].append(found)
                     memory[name] = max(memory[name], watch.peak / 2**20)
     print(table(rounds, memory, options.servers))
     if options.json:
