@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Callable
 
@@ -36,12 +37,32 @@ def serve(run: RunConfig, listener: socket.socket, around: Around | None = None)
         allow_connections(run.server.max_connections)
         filters = build_filters(run)
         engine, tokenizer = load_offered(run)
-        watched = watch(engine, lambda: load_offered(run)[0], gateway)
+        watched = watch(engine, lambda: load_again(run), gateway)
         served = served_model(run, engine, tokenizer, filters, watched)
         del engine  # a dead one must not keep its weights while another is built
+        settle_heap()
         serve_watched(served, watched, gateway, listener, around)
     finally:
         gateway.close()
+
+
+def load_again(run: RunConfig) -> Engine:
+    """An engine in a dead one's place, whose remains are let go of first.
+
+    Raises:
+        SwiftError: as load_offered does.
+    """
+    gc.unfreeze()
+    gc.collect()
+    engine, _ = load_offered(run)
+    settle_heap()
+    return engine
+
+
+def settle_heap() -> None:
+    """Keep what was loaded out of later collections, each of which would stop all streams to look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def watch(
