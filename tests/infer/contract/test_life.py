@@ -15,11 +15,11 @@ from swift.core.errors import EngineError
 pytestmark = pytest.mark.timeout(600)
 
 
-def wait_for(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+def becomes(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
     deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
+    while not holds() and time.monotonic() < deadline:
         time.sleep(0.02)
+    return holds()
 
 
 def idle(subject: Any) -> bool:
@@ -36,7 +36,7 @@ def test_leaving_a_stream_frees_its_place(subject: Any) -> None:
 
     for _ in range(2):  # the same id again, too
         asyncio.run(leave())
-        wait_for(lambda: idle(subject))
+        assert becomes(lambda: idle(subject))
     assert len(subject.ask().tokens) == 12
 
 
@@ -44,7 +44,7 @@ def test_leaving_generate_frees_its_places(subject: Any) -> None:
     deltas = subject.engine.generate([subject.request(str(n), max_tokens=3000) for n in range(3)])
     next(deltas)
     deltas.close()
-    wait_for(lambda: idle(subject))
+    assert becomes(lambda: idle(subject))
 
 
 def test_a_cancelled_reader_frees_its_place(subject: Any) -> None:
@@ -59,7 +59,7 @@ def test_a_cancelled_reader_frees_its_place(subject: Any) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(cancel())
-    wait_for(lambda: idle(subject))
+    assert becomes(lambda: idle(subject))
 
 
 def test_an_id_is_used_once_at_a_time(subject: Any) -> None:
@@ -68,7 +68,7 @@ def test_an_id_is_used_once_at_a_time(subject: Any) -> None:
     with pytest.raises(EngineError, match="twice"):
         next(subject.engine.generate([subject.request("twice")]))
     deltas.close()
-    wait_for(lambda: idle(subject))
+    assert becomes(lambda: idle(subject))
 
 
 def test_streams_and_generate_side_by_side(subject: Any) -> None:

@@ -18,8 +18,8 @@ from swift.infer.engines.vllm.sampling import fields
 class VllmDialect:
     """Text by /v1/completions; images beside token ids by /inference/v1/generate, which alone has both.
 
-    The latter puts an image's tokens into the place of its placeholder in our ids: no chat template of the
-    server's comes between.
+    The second path puts an image's tokens into the place of its placeholder in our ids: no chat template of
+    the server's comes between.
 
     Attributes:
         name: the server's name of what a request asks for; None: of the model itself.
